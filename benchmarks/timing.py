@@ -1,0 +1,67 @@
+"""Measure several functions in turn, so that a noisy machine slows all alike."""
+
+import os
+import platform
+import time
+
+import numpy as np
+
+
+def in_turn(functions, seconds=1.0, least=5):
+    """Median seconds of each function, called round and round.
+
+    Parameters
+    ----------
+    functions : dict of str to callable
+    seconds : float, default=1.0
+        Total time to spend, roughly.
+    least : int, default=5
+        Rounds at the least.
+
+    Returns
+    -------
+    dict of str to (float, float)
+        Median and half the range between the quartiles, in seconds.
+    """
+    for f in functions.values():
+        f()
+        f()
+    times = {name: [] for name in functions}
+    begin = time.perf_counter()
+    while (
+        time.perf_counter() - begin < seconds
+        or len(next(iter(times.values()))) < least
+    ):
+        for name, f in functions.items():
+            t = time.perf_counter()
+            f()
+            times[name].append(time.perf_counter() - t)
+    result = {}
+    for name, values in times.items():
+        low, median, high = np.percentile(values, [25, 50, 75])
+        result[name] = (float(median), float(high - low) / 2)
+    return result
+
+
+def geometric_mean(values):
+    """The mean that suits ratios."""
+    return float(np.exp(np.mean(np.log(values))))
+
+
+def machine():
+    """What the numbers were measured on."""
+    import torch
+
+    model = platform.processor() or platform.machine()
+    if os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo") as lines:
+            names = [line.split(":")[1].strip() for line in lines if "model name" in line]
+        model = names[0] if names else model
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+    }

@@ -1,0 +1,167 @@
+"""Cut a data set into batches, the same way on every run.
+
+Two ways of cutting: `Batches` shuffles independent examples; `StreamBatches` lays one
+long sequence out in parallel streams, for training that carries its state from one
+window to the next.
+"""
+
+import numpy as np
+
+from rnnlib.checks import check_ids, check_lengths, check_shape, check_size
+
+
+class Batches:
+    """Shuffled batches of independent examples; one iteration is one epoch.
+
+    Parameters
+    ----------
+    x : array of shape (N, ...)
+        Inputs: ids (N, T), features (N, T, I) and so on.
+    y : array of shape (N, ...)
+        Targets.
+    lengths : array of int, of shape (N,), optional
+        Valid steps of each example, in 1..T. Each batch is then cut to its own longest
+        example: `x`, and `y` too if its second axis has the same size T.
+    batch_size : int
+        Examples in a batch; the last batch may have fewer.
+    shuffle : bool, default=True
+        Draw a new order for each epoch.
+    seed : int, default=0
+        The order of epoch e is a function of ``(seed, e)`` alone.
+    drop_last : bool, default=False
+        Leave out a last batch that is not full.
+
+    Raises
+    ------
+    TypeError
+        If a size or a length is not an integer.
+    ValueError
+        If the numbers of examples differ, a length is not in 1..T, or no batch is left.
+
+    Examples
+    --------
+    >>> batches = Batches(np.arange(6).reshape(3, 2), np.array([0, 1, 0]), batch_size=2)
+    >>> len(batches)
+    2
+    >>> [x.shape for x, y in batches]
+    [(2, 2), (1, 2)]
+    """
+
+    def __init__(
+        self, x, y, lengths=None, *, batch_size, shuffle=True, seed=0, drop_last=False
+    ):
+        self.x, self.y, self.lengths = np.asarray(x), np.asarray(y), None
+        if not self.x.ndim or not self.y.ndim or len(self.x) != len(self.y):
+            raise ValueError(
+                f"Batches: expected x and y with the same first axis, "
+                f"got {self.x.shape} and {self.y.shape}"
+            )
+        if lengths is not None:
+            if self.x.ndim < 2:
+                raise ValueError(
+                    f"Batches: expected x of shape (N, T, ...) to go with lengths, "
+                    f"got {self.x.shape}"
+                )
+            self.lengths = check_lengths("Batches", lengths, *self.x.shape[:2])
+        self.batch_size = check_size("Batches", "batch_size", batch_size)
+        self.seed = check_size("Batches", "seed", seed, least=0)
+        self.shuffle = shuffle
+        self.drop_last = drop_last
+        self._epoch = 0
+        if len(self) == 0:
+            raise ValueError(
+                f"Batches: no batch of {batch_size} in {len(self.x)} examples "
+                f"(drop_last={drop_last})"
+            )
+
+    def __len__(self):
+        """Number of batches in an epoch."""
+        full, rest = divmod(len(self.x), self.batch_size)
+        return full + (rest > 0 and not self.drop_last)
+
+    def set_epoch(self, epoch):
+        """Make `epoch` the next one; without it each iteration is one epoch further.
+
+        Parameters
+        ----------
+        epoch : int
+            0 or more. A run that resumes sets it, and sees the order it was due.
+        """
+        self._epoch = check_size("Batches", "epoch", epoch, least=0)
+
+    def __iter__(self):
+        """Iterate over ``(x, y)``, or ``(x, y, lengths)`` if there are lengths."""
+        order = np.arange(len(self.x))
+        if self.shuffle:
+            order = np.random.default_rng([self.seed, self._epoch]).permutation(order)
+        self._epoch += 1
+        starts = range(0, len(self) * self.batch_size, self.batch_size)
+        return (self._batch(order[i : i + self.batch_size]) for i in starts)
+
+    def _batch(self, chosen):
+        x, y = self.x[chosen], self.y[chosen]
+        if self.lengths is None:
+            return x, y
+        lengths = self.lengths[chosen]
+        longest = lengths.max()
+        if y.ndim > 1 and y.shape[1] == x.shape[1]:  # y has the time axis too
+            y = y[:, :longest]
+        return x[:, :longest], y, lengths
+
+
+class StreamBatches:
+    """Consecutive windows of one long sequence, in parallel streams.
+
+    The sequence is cut into `batch_size` contiguous streams of equal length. Window k
+    of a stream begins where window k - 1 ended, so the state that a network had at the
+    end of one batch is the right initial state for the next. Nothing is shuffled.
+
+    Parameters
+    ----------
+    ids : array of int, of shape (N,)
+        The sequence.
+    batch_size : int
+        Number of streams B.
+    steps : int
+        Steps T of a window; the last window of an epoch may be shorter. At most
+        ``batch_size - 1`` ids at the very end are never predicted.
+
+    Raises
+    ------
+    TypeError
+        If the ids or a size are not integers.
+    ValueError
+        If there is more than one axis, or too few ids for one step in every stream.
+
+    Examples
+    --------
+    >>> for x, y in StreamBatches(np.arange(9), batch_size=2, steps=3):
+    ...     print(x.tolist(), y.tolist())
+    [[0, 1, 2], [4, 5, 6]] [[1, 2, 3], [5, 6, 7]]
+    [[3], [7]] [[4], [8]]
+    """
+
+    def __init__(self, ids, *, batch_size, steps):
+        ids = np.asarray(ids)
+        check_shape("StreamBatches", "ids", ids, ("N",))
+        check_ids("StreamBatches", ids, 0, np.inf)
+        B = self.batch_size = check_size("StreamBatches", "batch_size", batch_size)
+        self.steps = check_size("StreamBatches", "steps", steps)
+        L = (len(ids) - 1) // B  # steps in a stream
+        if L == 0:
+            raise ValueError(
+                f"StreamBatches: expected at least {B + 1} ids for {B} streams, "
+                f"got {len(ids)}"
+            )
+        self.x = ids[: B * L].reshape(B, L)  # (B, L)
+        self.y = ids[1 : B * L + 1].reshape(B, L)  # (B, L), one step later
+
+    def __len__(self):
+        """Number of windows in an epoch."""
+        return -(-self.x.shape[1] // self.steps)
+
+    def __iter__(self):
+        """Iterate over ``(x (B, T), y (B, T))``; `y` is `x` one step later."""
+        starts = range(0, self.x.shape[1], self.steps)
+        windows = (slice(start, start + self.steps) for start in starts)
+        return ((self.x[:, w], self.y[:, w]) for w in windows)

@@ -1,0 +1,404 @@
+"""Layers: parameters, a forward pass and a backward pass, side by side.
+
+A layer keeps what its last forward pass needs for its backward pass. ``backward(dy)``
+returns the gradient of the input and fills ``grads``, which has the names of
+``params``; it overwrites what was there and can be called once after each forward pass.
+"""
+
+import numpy as np
+
+from rnnlib import specs
+from rnnlib.checks import (
+    check_dtype,
+    check_ids,
+    check_lengths,
+    check_shape,
+    check_state_dict,
+)
+from rnnlib.numpy.activations import ACTIVATIONS, d_softmax, softmax
+from rnnlib.numpy.gru import gru_backward, gru_forward
+from rnnlib.numpy.lstm import lstm_backward, lstm_forward
+from rnnlib.numpy.rnn import rnn_backward, rnn_forward
+
+
+class Layer:
+    """What every NumPy layer has: params, grads, a training flag, a state dict."""
+
+    training = True
+
+    def _check(self, name, array, shape):
+        if not isinstance(array, np.ndarray):
+            raise TypeError(
+                f"{self}: expected {name} to be a NumPy array, "
+                f"got {type(array).__module__}.{type(array).__name__}"
+            )
+        check_shape(self, name, array, shape)
+        check_dtype(self, name, array, self.dtype)
+
+    def train(self, mode=True):
+        """Switch training behaviour (dropout) on or off; returns the layer."""
+        self.training = bool(mode)
+        for layer in self._children():
+            layer.train(mode)
+        return self
+
+    def eval(self):
+        """Switch training behaviour off; returns the layer."""
+        return self.train(False)
+
+    def _children(self):
+        return ()
+
+    def state_dict(self):
+        """Copies of all parameters by name, such as ``1.W_xh``."""
+        return {name: p.copy() for name, p in self.params.items()}
+
+    def load_state_dict(self, state):
+        """Copy values into the parameters.
+
+        Parameters
+        ----------
+        state : dict of str to array
+            From any engine or from `rnnlib.weights`; floats are cast to ``dtype``.
+
+        Raises
+        ------
+        ValueError
+            Naming every key that is missing, unknown or of another shape.
+        """
+        params = self.params
+        check_state_dict(self, {k: p.shape for k, p in params.items()}, state)
+        for name, value in state.items():
+            if hasattr(value, "detach"):
+                value = value.detach().cpu().numpy()
+            params[name][...] = value
+
+
+class Leaf(Layer):
+    """A layer with parameters of its own."""
+
+    def __init__(self):
+        self.params = {}
+        self.grads = {}
+        self._cache = None
+
+    def _store(self, values):
+        for name, value in values.items():
+            self.params[name] = value.astype(self.dtype)
+
+    def _take_cache(self):
+        if self._cache is None:
+            raise RuntimeError(f"{self}: backward needs a forward pass before it")
+        cache, self._cache = self._cache, None
+        return cache
+
+
+class Composite(Layer):
+    """A layer made of named layers; its names carry theirs in front."""
+
+    def _adopt(self, layers):
+        self._parts = layers
+
+    def _children(self):
+        return self._parts.values()
+
+    def _joined(self, attribute):
+        return {
+            f"{name}.{key}": array
+            for name, layer in self._parts.items()
+            for key, array in getattr(layer, attribute).items()
+        }
+
+    params = property(lambda self: self._joined("params"), doc="All parameters.")
+    grads = property(lambda self: self._joined("grads"), doc="All gradients.")
+
+
+class Embedding(specs.EmbeddingSpec, Leaf):
+    __doc__ = specs.EmbeddingSpec.__doc__
+
+    def __call__(self, ids):
+        if not isinstance(ids, np.ndarray):
+            raise TypeError(
+                f"{self}: expected ids to be a NumPy array, got {type(ids).__name__}"
+            )
+        check_shape(self, "ids", ids, ("B", "T")[: max(1, ids.ndim)])
+        check_ids(self, ids, 0, self.vocab_size)
+        self._cache = ids
+        return self.params["W"][ids]  # (B, T, D)
+
+    def backward(self, dy):
+        """Fill ``grads``; ids have no gradient, so it returns None."""
+        ids = self._take_cache().ravel()
+        self._check("dy", dy, (*dy.shape[:-1], self.dim))
+        dy = dy.reshape(-1, self.dim)
+        # A row's gradient is the sum over all places where its id stands.
+        order = np.argsort(ids, kind="stable")
+        rows, starts = np.unique(ids[order], return_index=True)
+        dW = np.zeros_like(self.params["W"])
+        dW[rows] = np.add.reduceat(dy[order], starts, axis=0)
+        self.grads = {"W": dW}
+
+
+class Dense(specs.DenseSpec, Leaf):
+    __doc__ = specs.DenseSpec.__doc__
+
+    def __call__(self, x):
+        shape = getattr(x, "shape", ())
+        free = ("B",) if len(shape) < 3 else ("B", "T")
+        self._check("x", x, (*free, self.input_size))
+        y = x @ self.params["W"]
+        y += self.params["b"]
+        if self.activation == "softmax":
+            y = softmax(y)
+        elif self.activation:
+            ACTIVATIONS[self.activation][0](y, out=y)
+        self._cache = x, y
+        return y
+
+    def backward(self, dy):
+        """Gradient of the input, of the shape of ``x``; fills ``grads``."""
+        x, y = self._take_cache()
+        self._check("dy", dy, y.shape)
+        if self.activation == "softmax":
+            dy = d_softmax(y, dy)
+        elif self.activation:
+            dy = dy * ACTIVATIONS[self.activation][1](y)
+        flat = dy.reshape(-1, self.output_size)
+        self.grads = {
+            "W": x.reshape(-1, self.input_size).T @ flat,
+            "b": flat.sum(axis=0),
+        }
+        return dy @ self.params["W"].T
+
+
+class Dropout(specs.DropoutSpec, Leaf):
+    __doc__ = specs.DropoutSpec.__doc__
+
+    def reset(self, rng):
+        self.rng = rng.spawn(1)[0]  # a stream of its own: other layers draw the same
+
+    def __call__(self, x):
+        if not (isinstance(x, np.ndarray) and x.dtype.kind == "f"):
+            raise TypeError(f"{self}: expected x to be a NumPy array of floats")
+        keep = 1.0
+        if self.training and self.p:
+            keep = (self.rng.random(x.shape) >= self.p).astype(x.dtype)
+            keep /= 1 - self.p
+        self._cache = keep
+        return x * keep if self.training else x
+
+    def backward(self, dy):
+        """Gradient of the input: ``dy`` where it was kept, scaled alike."""
+        return dy * self._take_cache()
+
+
+class LayerNorm(specs.LayerNormSpec, Leaf):
+    __doc__ = specs.LayerNormSpec.__doc__
+
+    def __call__(self, x):
+        shape = getattr(x, "shape", ())
+        free = ("B",) if len(shape) < 3 else ("B", "T")
+        self._check("x", x, (*free, self.size))
+        centred = x - x.mean(axis=-1, keepdims=True)
+        scale = 1 / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + self.eps)
+        xhat = centred * scale
+        self._cache = xhat, scale
+        return self.params["g"] * xhat + self.params["b"]
+
+    def backward(self, dy):
+        """Gradient of the input, of the shape of ``x``; fills ``grads``."""
+        xhat, scale = self._take_cache()
+        self._check("dy", dy, xhat.shape)
+        axes = tuple(range(dy.ndim - 1))
+        self.grads = {"g": (dy * xhat).sum(axis=axes), "b": dy.sum(axis=axes)}
+        d = dy * self.params["g"]
+        # The mean and the variance depend on x too: take out what they explain.
+        along = (d * xhat).mean(axis=-1, keepdims=True)
+        return scale * (d - d.mean(axis=-1, keepdims=True) - xhat * along)
+
+
+class _TimeMajor:
+    """The way from (B, T, ·) to the (T, B, ·) of the inner functions, and back.
+
+    Rows are sorted by length and, for a reversed pass, each row's valid steps are
+    turned round, so that the inner functions only ever read forwards.
+    """
+
+    def __init__(self, B, T, lengths, reverse):
+        self.reverse, self.ragged = reverse, lengths is not None and (lengths < T).any()
+        self.active = None
+        if self.ragged:
+            self.order = np.argsort(-lengths, kind="stable")
+            self.lengths = lengths[self.order]
+            t = np.arange(T)[:, None]
+            self.valid = t < self.lengths  # (T, B)
+            self.active = self.valid.sum(axis=1).tolist()
+            # Where step t of sorted row b lies in the batch-major array.
+            if reverse:
+                t = np.where(self.valid, self.lengths - 1 - t, t)
+            self.place = np.broadcast_to(self.order, (T, B)), np.broadcast_to(t, (T, B))
+
+    def __call__(self, x):
+        """(B, T, ·) -> (T, B, ·); padding becomes 0, so a NaN there cannot spread."""
+        if self.ragged:
+            x = x[self.place]
+            x[~self.valid] = 0
+            return x
+        x = x.transpose(1, 0, 2)
+        return np.ascontiguousarray(x[::-1] if self.reverse else x)
+
+    def undo(self, x):
+        """(T, B, ·) -> (B, T, ·), with zeros past each length."""
+        if self.ragged:
+            y = np.zeros((x.shape[1], x.shape[0], x.shape[2]), x.dtype)
+            y[self.place] = x  # rows that are over are 0 in x already
+            return y
+        x = x[::-1] if self.reverse else x
+        return np.ascontiguousarray(x.transpose(1, 0, 2))
+
+    def rows(self, h):
+        """(B, H) in the order of the inner functions."""
+        return h[self.order] if self.ragged else h
+
+    def undo_rows(self, h):
+        """(B, H) back in the caller's order."""
+        if not self.ragged:
+            return h
+        y = np.empty_like(h)
+        y[self.order] = h
+        return y
+
+    def last(self, hs):
+        """Each row's state after its last valid step, in the caller's order."""
+        if self.ragged:
+            return self.undo_rows(hs[self.lengths, np.arange(hs.shape[1])])
+        return hs[-1].copy()
+
+
+class Recurrent(specs.RecurrentSpec, Leaf):
+    """What RNN, LSTM and GRU do around their inner functions."""
+
+    def __call__(self, x, state=None, lengths=None):
+        self._check("x", x, ("B", "T", self.input_size))
+        B, T, _ = x.shape
+        if lengths is not None:
+            lengths = check_lengths(self, lengths, B, T)
+        if state is None:
+            zeros = np.zeros((B, self.hidden_size), self.dtype)
+            state = (zeros,) * len(self.states)
+        else:
+            state = self.check_state(state, B)
+        tm = _TimeMajor(B, T, lengths, self.reverse)
+        *sequences, cache = self._forward(tm(x), map(tm.rows, state), tm.active)
+        after = tuple(tm.last(s) for s in sequences)
+        y = tm.undo(sequences[0][1:]) if self.return_sequences else after[0].copy()
+        self._cache = tm, cache, (T, B), y.shape
+        self.last_impl = "numpy"
+        return y, after if len(after) > 1 else after[0]
+
+    def backward(self, dy, dstate=None):
+        """Backpropagation through time.
+
+        Parameters
+        ----------
+        dy : ndarray of the shape of y
+        dstate : like the state, optional
+            Gradient that reaches the returned state.
+
+        Returns
+        -------
+        dx : ndarray of shape (B, T, I)
+            0 past each length. Also sets ``grads`` and ``dstate``, the gradient that
+            reaches the initial state.
+        """
+        tm, cache, (T, B), shape = self._take_cache()
+        self._check("dy", dy, shape)
+        H = self.hidden_size
+        if dstate is None:
+            zeros = np.zeros((B, H), self.dtype)
+            dstate = (zeros,) * len(self.states)
+        else:
+            dstate = self.check_state(dstate, B)
+        if self.return_sequences:
+            dhs = tm(dy)
+        else:
+            dhs = np.zeros((T, B, H), self.dtype)
+            dstate = (dstate[0] + dy, *dstate[1:])
+        dx, *before, grads = self._backward(dhs, map(tm.rows, dstate), cache)
+        self.grads = {name: grads[name] for name in self.params}
+        before = tuple(map(tm.undo_rows, before))
+        self.dstate = before if len(before) > 1 else before[0]
+        return tm.undo(dx)
+
+
+class RNN(specs.RNNSpec, Recurrent):
+    __doc__ = specs.RNNSpec.__doc__
+
+    def _forward(self, x, state, active):
+        return rnn_forward(
+            x, *state, **self.params, activation=self.activation, active=active
+        )
+
+    def _backward(self, dhs, dstate, cache):
+        return rnn_backward(dhs, *dstate, cache)
+
+
+class LSTM(specs.LSTMSpec, Recurrent):
+    __doc__ = specs.LSTMSpec.__doc__
+
+    def _forward(self, x, state, active):
+        return lstm_forward(x, *state, **self.params, active=active)
+
+    def _backward(self, dhs, dstate, cache):
+        return lstm_backward(dhs, *dstate, cache)
+
+
+class GRU(specs.GRUSpec, Recurrent):
+    __doc__ = specs.GRUSpec.__doc__
+
+    def _forward(self, x, state, active):
+        return gru_forward(x, *state, **self.params, active=active)
+
+    def _backward(self, dhs, dstate, cache):
+        return gru_backward(dhs, *dstate, cache)
+
+
+class Bidirectional(specs.BidirectionalSpec, Composite):
+    __doc__ = specs.BidirectionalSpec.__doc__
+
+    @property
+    def directions(self):
+        return tuple(self._parts.values())
+
+    def __call__(self, x, state=None, lengths=None):
+        states = self._states(state)
+        (y_f, s_f), (y_b, s_b) = (
+            layer(x, s, lengths)
+            for layer, s in zip(self.directions, states, strict=True)
+        )
+        return np.concatenate([y_f, y_b], axis=-1), (s_f, s_b)
+
+    def backward(self, dy, dstate=None):
+        """Both layers' backpropagation through time; as for a recurrent layer."""
+        forward, backward = self.directions
+        H = self.hidden_size
+        self._check("dy", dy, (*dy.shape[:-1], 2 * H))
+        d_f, d_b = self._states(dstate)
+        dx = forward.backward(np.ascontiguousarray(dy[..., :H]), d_f)
+        dx = dx + backward.backward(np.ascontiguousarray(dy[..., H:]), d_b)
+        self.dstate = (forward.dstate, backward.dstate)
+        return dx
+
+
+class Sequential(specs.SequentialSpec, Composite):
+    __doc__ = specs.SequentialSpec.__doc__
+    engine = Layer
+
+    def __call__(self, x, lengths=None, state=None, return_state=False):
+        return self._run(x, lengths, state, return_state)
+
+    def backward(self, dy):
+        """Gradient of the model's input (None for ids); fills every layer's grads."""
+        for layer in reversed(self.layers):
+            dy = layer.backward(dy)
+        return dy

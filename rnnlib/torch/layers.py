@@ -1,0 +1,141 @@
+"""The layers as ``nn.Module``s; their constructors are those of `rnnlib.specs`.
+
+Parameters have the names, shapes and, from the same seed, the initial values of the
+NumPy engine. Any torch optimizer, device, ``torch.save`` and DDP work on them.
+"""
+
+import torch
+from torch import nn
+
+from rnnlib import specs
+from rnnlib.checks import check_dtype, check_ids, check_shape, check_state_dict
+from rnnlib.torch.functional import ACTIVATIONS
+
+
+class Layer(nn.Module):
+    """What every torch layer adds to ``nn.Module``: our errors and state dicts."""
+
+    def _store(self, values):
+        for name, value in values.items():
+            value = torch.from_numpy(value.astype(self.dtype))
+            if name in self._parameters:
+                with torch.no_grad():
+                    self._parameters[name].copy_(value)
+            else:
+                self.register_parameter(name, nn.Parameter(value))
+
+    def _check(self, name, tensor, shape):
+        if not isinstance(tensor, torch.Tensor):
+            raise TypeError(
+                f"{self}: expected {name} to be a torch.Tensor, "
+                f"got {type(tensor).__module__}.{type(tensor).__name__}"
+            )
+        check_shape(self, name, tensor, shape)
+        check_dtype(self, name, tensor, self._dtype_now())
+
+    def _dtype_now(self):
+        """The dtype of the parameters, which ``.double()`` may have changed."""
+        for p in self.parameters():
+            return str(p.dtype).removeprefix("torch.")
+        return self.dtype
+
+    def load_state_dict(self, state, strict=True, assign=False):
+        """Copy values into the parameters.
+
+        Parameters
+        ----------
+        state : dict of str to array or tensor
+            From any engine or from `rnnlib.weights`; floats are cast to ``dtype``.
+        strict, assign : bool
+            As in ``nn.Module``.
+
+        Raises
+        ------
+        ValueError
+            Naming every key that is missing, unknown or of another shape.
+        """
+        if strict:
+            own = {k: tuple(v.shape) for k, v in self.state_dict().items()}
+            check_state_dict(self, own, state)
+        state = {k: torch.as_tensor(v) for k, v in state.items()}
+        return super().load_state_dict(state, strict=strict, assign=assign)
+
+
+class Embedding(specs.EmbeddingSpec, Layer):
+    __doc__ = specs.EmbeddingSpec.__doc__
+
+    def forward(self, ids):
+        if not isinstance(ids, torch.Tensor):
+            raise TypeError(
+                f"{self}: expected ids to be a torch.Tensor, got {type(ids).__name__}"
+            )
+        check_shape(self, "ids", ids, ("B", "T")[: max(1, ids.ndim)])
+        check_ids(self, ids, 0, self.vocab_size)
+        return nn.functional.embedding(ids, self.W)  # (B, T, D)
+
+
+class Dense(specs.DenseSpec, Layer):
+    __doc__ = specs.DenseSpec.__doc__
+
+    def forward(self, x):
+        free = ("B",) if getattr(x, "ndim", 0) < 3 else ("B", "T")
+        self._check("x", x, (*free, self.input_size))
+        y = x @ self.W + self.b
+        return ACTIVATIONS[self.activation](y) if self.activation else y
+
+
+class Dropout(specs.DropoutSpec, Layer):
+    __doc__ = specs.DropoutSpec.__doc__
+
+    def reset(self, rng):
+        """Nothing to draw: masks come from torch's own generator."""
+
+    def forward(self, x):
+        if not (isinstance(x, torch.Tensor) and x.is_floating_point()):
+            raise TypeError(f"{self}: expected x to be a torch.Tensor of floats")
+        return nn.functional.dropout(x, self.p, self.training)
+
+
+class LayerNorm(specs.LayerNormSpec, Layer):
+    __doc__ = specs.LayerNormSpec.__doc__
+
+    def forward(self, x):
+        free = ("B",) if getattr(x, "ndim", 0) < 3 else ("B", "T")
+        self._check("x", x, (*free, self.size))
+        return nn.functional.layer_norm(x, (self.size,), self.g, self.b, self.eps)
+
+
+class Composite(Layer):
+    """A layer made of named layers; its names carry theirs in front."""
+
+    def _adopt(self, layers):
+        # Straight into the table: add_module refuses the name "forward", which is
+        # also a method, but the parameters shall be called forward.W_xh.
+        self._modules.update(layers)
+
+    def _children(self):
+        return self._modules.values()
+
+
+class Bidirectional(specs.BidirectionalSpec, Composite):
+    __doc__ = specs.BidirectionalSpec.__doc__
+
+    @property
+    def directions(self):
+        return tuple(self._children())
+
+    def forward(self, x, state=None, lengths=None):
+        states = self._states(state)
+        (y_f, s_f), (y_b, s_b) = (
+            layer(x, s, lengths)
+            for layer, s in zip(self.directions, states, strict=True)
+        )
+        return torch.cat([y_f, y_b], dim=-1), (s_f, s_b)
+
+
+class Sequential(specs.SequentialSpec, Composite):
+    __doc__ = specs.SequentialSpec.__doc__
+    engine = Layer
+
+    def forward(self, x, lengths=None, state=None, return_state=False):
+        return self._run(x, lengths, state, return_state)

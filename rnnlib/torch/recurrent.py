@@ -1,0 +1,167 @@
+"""RNN, LSTM and GRU for torch, computed in one of two ways.
+
+``impl="loop"`` is the equations, one step after another, under autograd: to read, to
+change, to check against. ``impl="native"`` hands our one-bias parameters to the kernels
+behind ``torch.nn``: ATen and oneDNN on a CPU, cuDNN on a GPU.
+"""
+
+import torch
+from torch import _VF
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from rnnlib import specs
+from rnnlib.checks import check_lengths
+from rnnlib.torch.functional import ACTIVATIONS
+from rnnlib.torch.layers import Layer
+
+
+class Recurrent(specs.RecurrentSpec, Layer):
+    """What RNN, LSTM and GRU share: checks, directions, lengths, the choice of impl."""
+
+    impls = ("auto", "loop", "native")
+
+    def native_gap(self):
+        """Why torch has no kernel for this layer, or None if it has one."""
+        return None
+
+    def forward(self, x, state=None, lengths=None):
+        self._check("x", x, ("B", "T", self.input_size))
+        B, T, _ = x.shape
+        if lengths is not None:
+            lengths = torch.from_numpy(check_lengths(self, lengths, B, T))
+            lengths = None if bool((lengths == T).all()) else lengths
+        if state is None:
+            state = (x.new_zeros(B, self.hidden_size),) * len(self.states)
+        else:
+            state = self.check_state(state, B)
+        gap = self.native_gap()
+        impl = self.impl
+        if impl == "auto":
+            impl = "loop" if gap else "native"
+        if impl == "native" and gap:
+            raise ValueError(f"{self}: impl='native' is not possible: {gap}")
+        if self.reverse:
+            x = _turn(x, lengths)
+        run = self._loop if impl == "loop" else self._native
+        y, state = run(x, state, lengths)
+        if self.reverse:
+            y = _turn(y, lengths)
+        self.last_impl = impl
+        if not self.return_sequences:
+            y = state[0]
+        return y, state if len(state) > 1 else state[0]
+
+    def _loop(self, x, state, lengths):
+        """One step after another; a row that is over keeps its state and puts out 0."""
+        T = x.shape[1]
+        a = x @ self.W_xh + self.b_h  # every step's input share in one product
+        valid = None
+        if lengths is not None:
+            valid = torch.arange(T) < lengths[:, None]
+            valid = valid.to(x.device)[..., None]  # (B, T, 1)
+        ys = []
+        for t in range(T):
+            new = self._step(a[:, t], *state)
+            y = new[0]
+            if valid is not None:
+                v = valid[:, t]
+                new = tuple(
+                    torch.where(v, n, old) for n, old in zip(new, state, strict=True)
+                )
+                y = torch.where(v, y, 0)
+            state = new
+            ys.append(y)
+        return torch.stack(ys, dim=1), state
+
+    def _native(self, x, state, lengths):
+        """torch's kernel: weights transposed, our one bias and a zero one."""
+        weights = [self.W_xh.T, self.W_hh.T, self.b_h, self._recurrent_bias()]
+        hx = tuple(s[None] for s in state)
+        hx = hx if len(hx) > 1 else hx[0]
+        # has_biases, num_layers, dropout, train, bidirectional
+        options = (True, 1, 0.0, self.training, False)
+        kernel = getattr(_VF, self._kernel())
+        if lengths is None:
+            y, *state = kernel(x, hx, weights, *options, True)  # batch_first
+        else:
+            packed = pack_padded_sequence(
+                x, lengths, batch_first=True, enforce_sorted=False
+            )
+            order = packed.sorted_indices
+            hx = (
+                tuple(s[:, order] for s in hx)
+                if isinstance(hx, tuple)
+                else hx[:, order]
+            )
+            data, *state = kernel(packed.data, packed.batch_sizes, hx, weights, *options)
+            packed = packed._replace(data=data)
+            y, _ = pad_packed_sequence(
+                packed, batch_first=True, total_length=x.shape[1]
+            )
+            state = [s[:, packed.unsorted_indices] for s in state]
+        return y, tuple(s[0] for s in state)
+
+    def _recurrent_bias(self):
+        return torch.zeros_like(self.b_h)
+
+
+def _turn(x, lengths):
+    """Turn each row's valid steps round; (B, T, ·) -> (B, T, ·)."""
+    if lengths is None:
+        return x.flip(1)
+    t = torch.arange(x.shape[1])
+    place = torch.where(t < lengths[:, None], lengths[:, None] - 1 - t, t)
+    place = place.to(x.device)[..., None].expand_as(x)
+    return x.gather(1, place)
+
+
+class RNN(specs.RNNSpec, Recurrent):
+    __doc__ = specs.RNNSpec.__doc__
+
+    def _step(self, a, h):
+        return (ACTIVATIONS[self.activation](a + h @ self.W_hh),)
+
+    def native_gap(self):
+        if self.activation not in ("tanh", "relu"):
+            return f"torch has no RNN kernel with activation {self.activation!r}"
+
+    def _kernel(self):
+        return f"rnn_{self.activation}"
+
+
+class LSTM(specs.LSTMSpec, Recurrent):
+    __doc__ = specs.LSTMSpec.__doc__
+
+    def _step(self, a, h, c):
+        i, f, g, o = (a + h @ self.W_hh).chunk(4, dim=-1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        return torch.sigmoid(o) * torch.tanh(c), c
+
+    def _kernel(self):
+        return "lstm"
+
+
+class GRU(specs.GRUSpec, Recurrent):
+    __doc__ = specs.GRUSpec.__doc__
+
+    def _step(self, a, h):
+        H = self.hidden_size
+        W_rz, W_n = self.W_hh.split([2 * H, H], dim=1)
+        a_rz, a_n = a.split([2 * H, H], dim=1)
+        r, z = torch.sigmoid(a_rz + h @ W_rz).chunk(2, dim=-1)
+        if self.reset_after:
+            n = torch.tanh(a_n + r * (h @ W_n + self.b_hn))
+        else:
+            n = torch.tanh(a_n + (r * h) @ W_n)
+        return ((1 - z) * n + z * h,)
+
+    def native_gap(self):
+        if not self.reset_after:
+            return "torch has no GRU kernel with reset_after=False"
+
+    def _kernel(self):
+        return "gru"
+
+    def _recurrent_bias(self):
+        zeros = self.b_hn.new_zeros(2 * self.hidden_size)
+        return torch.cat([zeros, self.b_hn])  # r z n
