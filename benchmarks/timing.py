@@ -29,8 +29,7 @@ def in_turn(functions, seconds=1.0, least=5):
     times = {name: [] for name in functions}
     begin = time.perf_counter()
     while (
-        time.perf_counter() - begin < seconds
-        or len(next(iter(times.values()))) < least
+        time.perf_counter() - begin < seconds or len(next(iter(times.values()))) < least
     ):
         for name, f in functions.items():
             t = time.perf_counter()
@@ -55,7 +54,9 @@ def machine():
     model = platform.processor() or platform.machine()
     if os.path.exists("/proc/cpuinfo"):
         with open("/proc/cpuinfo") as lines:
-            names = [line.split(":")[1].strip() for line in lines if "model name" in line]
+            names = [
+                line.split(":")[1].strip() for line in lines if "model name" in line
+            ]
         model = names[0] if names else model
     return {
         "cpu": model,

@@ -1,10 +1,38 @@
 """Named arrays in one file, written so that a crash never leaves half a file."""
 
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 import numpy as np
+
+
+def _safetensors():
+    try:
+        import safetensors.numpy
+    except ImportError as error:
+        raise ImportError(
+            'checkpoint: needs safetensors; get it with: pip install "rnnlib[train]"'
+        ) from error
+    return safetensors
+
+
+def check_folder(path):
+    """Check that there is a folder to write a file in, before the work is done.
+
+    Parameters
+    ----------
+    path : str or Path
+        Of the file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If its folder does not exist.
+    """
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise FileNotFoundError(f"checkpoint: expected a folder {folder}, got none")
 
 
 def save(path, arrays, metadata=None):
@@ -15,32 +43,40 @@ def save(path, arrays, metadata=None):
     path : str or Path
         Its folder must exist. An older file is replaced only once the new one is whole.
     arrays : dict of str to array
-        NumPy arrays or torch tensors, such as ``model.state_dict()``.
+        NumPy arrays or torch tensors of any shape, such as ``model.state_dict()``.
     metadata : dict of str to str, optional
 
     Raises
     ------
+    ImportError
+        If safetensors is not installed.
+    FileNotFoundError
+        If the folder does not exist.
     OSError
-        If it cannot be written; the older file, if any, is untouched.
+        If the file cannot be written; the older one, if any, is untouched.
     """
-    from safetensors.numpy import save as to_bytes
-
+    library = _safetensors()
+    check_folder(path)
     path = Path(path)
-    plain = {
-        k: np.array(v.detach().cpu() if hasattr(v, "detach") else v, order="C")
-        for k, v in arrays.items()
-    }
-    data = to_bytes(plain, metadata=metadata)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    plain = {name: _array(value) for name, value in arrays.items()}
+    data = library.numpy.save(plain, metadata=metadata)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(part, "xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, path)
+        os.replace(part, path)
     except BaseException:
-        os.unlink(name)
+        part.unlink(missing_ok=True)
         raise
+
+
+def _array(value):
+    """A NumPy array in C order, also of a tensor on a GPU."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().numpy()
+    return np.asarray(value, order="C")
 
 
 def load(path):
@@ -53,21 +89,24 @@ def load(path):
     Returns
     -------
     arrays : dict of str to ndarray
+        With the names and shapes that were saved.
     metadata : dict of str to str
 
     Raises
     ------
+    ImportError
+        If safetensors is not installed.
     FileNotFoundError
+        If there is no such file.
     ValueError
         If the file is not a whole safetensors file.
     """
-    from safetensors import SafetensorError, safe_open
-
+    library = _safetensors()
     if not Path(path).exists():
         raise FileNotFoundError(f"checkpoint: no file {path}")
     try:
-        with safe_open(path, framework="numpy") as file:
+        with library.safe_open(path, framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}
             return arrays, dict(file.metadata() or {})
-    except SafetensorError as error:
+    except library.SafetensorError as error:
         raise ValueError(f"checkpoint: {path} is damaged: {error}") from error

@@ -5,7 +5,9 @@ expected, what it found. Nothing in this file knows whether an array belongs to 
 or to torch: it only looks at ``shape`` and ``dtype``.
 """
 
+import numbers
 import operator
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -15,6 +17,20 @@ FLOATS = ("float32", "float64")
 def _text(shape):
     inner = ", ".join(str(n) for n in shape)
     return f"({inner},)" if len(shape) == 1 else f"({inner})"
+
+
+def type_name(value):
+    """Name of a value's type with its module: ``"torch.Tensor"``, but ``"list"``."""
+    kind = type(value)
+    return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
+
+
+def check_type(owner, name, value, kind, text):
+    """Raise TypeError unless ``value`` is a ``kind``; messages call that ``text``."""
+    if not isinstance(value, kind):
+        raise TypeError(
+            f"{owner}: expected {name} to be {text}, got {type_name(value)}"
+        )
 
 
 def check_shape(owner, name, array, expected):
@@ -48,7 +64,7 @@ def check_shape(owner, name, array, expected):
     if shape is None:
         raise TypeError(
             f"{owner}: expected {name} to be an array of shape {_text(expected)}, "
-            f"got {type(array).__name__}"
+            f"got {type_name(array)}"
         )
     fits = len(shape) == len(expected) and all(
         n == e if isinstance(e, int) else n > 0
@@ -74,25 +90,46 @@ def check_dtype(owner, name, array, dtype):
         raise TypeError(f"{owner}: expected {name} of dtype {dtype}, got {found}")
 
 
+def check_floats(owner, name, array):
+    """Raise TypeError unless ``array`` holds floats of any width."""
+    found = dtype_name(array)
+    if not found.startswith(("float", "bfloat")):
+        raise TypeError(f"{owner}: expected {name} to be floats, got dtype {found}")
+
+
 def check_size(owner, name, value, least=1):
     """Return ``value`` as an int of at least ``least``, or raise."""
     try:
         number = operator.index(value)
     except TypeError:
-        raise TypeError(
-            f"{owner}: expected {name} to be an integer, got {value!r}"
-        ) from None
-    if isinstance(value, bool | np.bool_) or number < least:
+        number = None
+    if number is None or isinstance(value, bool):
+        raise TypeError(f"{owner}: expected {name} to be an integer, got {value!r}")
+    if number < least:
         raise ValueError(f"{owner}: expected {name} >= {least}, got {value!r}")
     return number
 
 
+def check_number(owner, name, value, fits, wanted):
+    """Return ``value``, a real number for which ``fits(value)`` is true, or raise.
+
+    ``wanted`` says so in the message: ``"in [0, 1)"``.
+    """
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise TypeError(f"{owner}: expected {name} to be a number, got {value!r}")
+    if not fits(value):
+        raise ValueError(f"{owner}: expected {name} {wanted}, got {value!r}")
+    return value
+
+
 def check_choice(owner, name, value, choices):
-    """Raise ValueError unless ``value`` is one of ``choices``."""
+    """Return the one of ``choices`` that ``value`` equals, or raise ValueError."""
     if value not in choices:
         listed = ", ".join(repr(c) for c in choices)
-        raise ValueError(f"{owner}: expected {name} to be one of {listed}, got {value!r}")
-    return value
+        raise ValueError(
+            f"{owner}: expected {name} to be one of {listed}, got {value!r}"
+        )
+    return choices[choices.index(value)]
 
 
 def check_ids(owner, ids, low, high, name="ids"):
@@ -103,9 +140,7 @@ def check_ids(owner, ids, low, high, name="ids"):
     least, most = int(ids.min()), int(ids.max())
     if least < low or most >= high:
         wrong = least if least < low else most
-        raise ValueError(
-            f"{owner}: expected {name} in [{low}, {high}), got {wrong}"
-        )
+        raise ValueError(f"{owner}: expected {name} in [{low}, {high}), got {wrong}")
 
 
 def check_lengths(owner, lengths, B, T):
@@ -126,6 +161,7 @@ def check_state_dict(owner, expected, given):
 
     ``expected`` maps names to shapes, ``given`` maps names to arrays.
     """
+    check_type(owner, "state dict", given, Mapping, "a dict of arrays by name")
     wrong = [f"missing {k} {_text(s)}" for k, s in expected.items() if k not in given]
     wrong += [f"unknown {k}" for k in given if k not in expected]
     wrong += [
@@ -177,8 +213,8 @@ def gradient_check(subject, *inputs, tolerance=1e-7, eps=1e-6, seed=0, **options
     """Compare every entry of every gradient with central differences.
 
     The scalar that is differentiated is ``sum(y * G)`` for a fixed random ``G``, so
-    that no gradient entry can hide. For a recurrent layer the returned state is weighted
-    in as well, and the gradient that reaches the initial state is checked too.
+    that no gradient entry can hide. For a recurrent layer the returned state is
+    weighted in as well, and the gradient that reaches the initial state is checked too.
 
     Parameters
     ----------
@@ -186,7 +222,7 @@ def gradient_check(subject, *inputs, tolerance=1e-7, eps=1e-6, seed=0, **options
         A NumPy layer in float64, called as ``subject(*inputs, **options)``; or a
         function of the float64 ``inputs`` returning ``(value, gradients)`` with one
         gradient (or None, to skip it) per input.
-    *inputs : ndarray
+    *inputs : ndarray of any shape
         Float64 inputs are differentiated; integer ids are passed through.
     tolerance : float, default=1e-7
         Largest ``|analytic - numeric| / max(1, |analytic|, |numeric|)`` allowed.
@@ -266,7 +302,7 @@ def _scalar_and_gradients(subject, inputs, options, seed):
         return [y, *_leaves(state)]
 
     result = subject(*inputs, **options)
-    weights = [rng.standard_normal(p.shape) for p in parts(result)]
+    weights = [rng.standard_normal(p.shape).astype(p.dtype) for p in parts(result)]
 
     def scalar():
         values = parts(subject(*inputs, **options))

@@ -56,12 +56,12 @@ def nats_to_bits(nats):
 
     Parameters
     ----------
-    nats : float or array
+    nats : float or array of any shape
         Natural-logarithm units, as `cross_entropy` gives them.
 
     Returns
     -------
-    float or array
+    float or array of the same shape
         Bits: ``nats / ln 2``.
 
     Examples

@@ -16,9 +16,10 @@ from rnnlib import weights
 from rnnlib.checks import (
     FLOATS,
     check_choice,
-    check_dtype,
-    check_shape,
+    check_number,
     check_size,
+    check_type,
+    type_name,
 )
 from rnnlib.summary import summary
 
@@ -42,7 +43,7 @@ class Spec:
         self.reset(np.random.default_rng(seed))
 
     def reset(self, rng):
-        """Draw the initial values anew from a `numpy.random.Generator`."""
+        """Draw the initial values anew from ``rng``, a `numpy.random.Generator`."""
         self._store(self._initial(rng))
 
     def shapes(self):
@@ -150,8 +151,7 @@ class DropoutSpec(Spec):
 
     def __init__(self, p, *, seed=None):
         super().__init__()
-        if not 0 <= p < 1:
-            raise ValueError(f"Dropout: expected p in [0, 1), got {p!r}")
+        p = check_number("Dropout", "p", p, lambda p: 0 <= p < 1, "in [0, 1)")
         self.p = float(p)
         self.reset(np.random.default_rng(seed))
 
@@ -184,9 +184,7 @@ class LayerNormSpec(Spec):
     def __init__(self, size, eps=1e-5, *, dtype="float32"):
         super().__init__()
         self.size = check_size("LayerNorm", "size", size)
-        if not eps > 0:
-            raise ValueError(f"LayerNorm({size}): expected eps > 0, got {eps!r}")
-        self.eps = eps
+        self.eps = check_number(self, "eps", eps, lambda e: e > 0, "> 0")
         self._create(None, dtype)
 
     def shapes(self):
@@ -232,19 +230,26 @@ class RecurrentSpec(Spec):
         steps = (shape[1],) if self.return_sequences else ()
         return (shape[0], *steps, self.hidden_size)
 
-    def check_state(self, state, B):
-        """Return the state's arrays as a tuple, or raise."""
+    def check_state(self, state, B, name="state"):
+        """Return ``state``, for a batch of ``B``, as a tuple of arrays, or raise.
+
+        ``name`` is what the messages call it.
+        """
         if len(self.states) == 1:
             state = (state,)
-        elif not isinstance(state, tuple | list) or len(state) != len(self.states):
-            raise TypeError(
-                f"{self}: expected state to be a pair (h, c), "
-                f"got {type(state).__name__}"
-            )
-        for name, array in zip(self.states, state, strict=True):
-            check_shape(self, f"state {name}", array, (B, self.hidden_size))
-            check_dtype(self, f"state {name}", array, self.dtype)
+        else:
+            _check_pair(self, name, state, "(h, c)")
+        for part, array in zip(self.states, state, strict=True):
+            self._check(f"{name} {part}", array, (B, self.hidden_size))
         return tuple(state)
+
+
+def _check_pair(owner, name, value, text):
+    check_type(owner, name, value, tuple | list, f"a pair {text}")
+    if len(value) != 2:
+        raise ValueError(
+            f"{owner}: expected {name} to be a pair {text}, got {len(value)} entries"
+        )
 
 
 class RNNSpec(RecurrentSpec):
@@ -435,7 +440,7 @@ class BidirectionalSpec(Spec):
     Attributes
     ----------
     forward.W_xh, backward.W_xh, … : arrays
-        Parameters of the two layers.
+        Parameters of the two layers, of the shapes that they have there.
 
     References
     ----------
@@ -446,9 +451,10 @@ class BidirectionalSpec(Spec):
 
     def __init__(self, layer):
         super().__init__()
-        if not isinstance(layer, RecurrentSpec):
+        if not isinstance(layer, RecurrentSpec) or not isinstance(layer, self.engine):
             raise TypeError(
-                f"Bidirectional: expected an RNN, LSTM or GRU layer, got {layer!r}"
+                "Bidirectional: expected an RNN, LSTM or GRU layer of "
+                f"{self.engine.__module__}, got {type_name(layer)}"
             )
         if layer.reverse:
             raise ValueError(f"Bidirectional: expected {layer} with reverse=False")
@@ -469,15 +475,11 @@ class BidirectionalSpec(Spec):
         for layer in self.directions:
             layer.reset(rng)
 
-    def _states(self, state):
+    def _states(self, state, name="state"):
         """Split a state for the two directions, or raise."""
         if state is None:
             return None, None
-        if not isinstance(state, tuple | list) or len(state) != 2:
-            raise TypeError(
-                f"{self}: expected state to be a pair (forward, backward), "
-                f"got {type(state).__name__}"
-            )
+        _check_pair(self, name, state, "(forward, backward)")
         return state
 
     def output_shape(self, shape):
@@ -489,8 +491,8 @@ class SequentialSpec(Spec):
     """Layers one after another; the model of this library.
 
     ``model(x, lengths=None)`` returns y. Recurrent layers get ``lengths``; their states
-    are dropped unless ``return_state=True``, which returns ``(y, state)`` with one entry
-    per layer, None where a layer has none; hand it back as ``state=`` to go on.
+    are dropped unless ``return_state=True``, which returns ``(y, state)`` with one
+    entry per layer, None where a layer has none; hand it back as ``state=`` to go on.
 
     Parameters
     ----------
@@ -521,8 +523,8 @@ class SequentialSpec(Spec):
         for layer in layers:
             if not isinstance(layer, self.engine) or isinstance(layer, SequentialSpec):
                 raise TypeError(
-                    f"Sequential: expected layers of {self.engine.__module__}, "
-                    f"got {type(layer).__module__}.{type(layer).__name__}"
+                    f"Sequential: expected layers of {self.engine.__module__} "
+                    f"(and no Sequential among them), got {type_name(layer)}"
                 )
         if len({id(layer) for layer in layers}) < len(layers):
             raise ValueError("Sequential: expected each layer object only once")
@@ -555,18 +557,37 @@ class SequentialSpec(Spec):
         layers = self.layers
         if state is None:
             state = [None] * len(layers)
-        elif len(state) != len(layers):
+        check_type(self, "state", state, tuple | list, "a list, one entry per layer")
+        if len(state) != len(layers):
             raise ValueError(
                 f"{self}: expected a state with {len(layers)} entries, "
                 f"one per layer, got {len(state)}"
             )
+        features = len(getattr(x, "shape", ())) == 3
+        if lengths is not None and features and not layers[0].has_state:
+            # A recurrent layer skips the padding, but a Dense one in front does not,
+            # and a NaN there times a gradient of 0 is a NaN.
+            x = self._without_padding(x, lengths)
         after = [None] * len(layers)
         for k, layer in enumerate(layers):
             if layer.has_state:
                 x, after[k] = layer(x, state=state[k], lengths=lengths)
-            else:
+            elif state[k] is None:
                 x = layer(x)
+            else:
+                raise ValueError(
+                    f"{self}: expected entry {k} of the state to be None, as {layer} "
+                    f"has no state, got {type_name(state[k])}"
+                )
         return (x, after) if return_state else x
+
+    def check_forwards(self, what):
+        """Raise ValueError if a layer reads backwards, which ``what`` cannot serve."""
+        for layer in self.layers:
+            if isinstance(layer, BidirectionalSpec) or getattr(layer, "reverse", False):
+                raise ValueError(
+                    f"{self}: {what} reads forwards; {layer} needs the whole sequence"
+                )
 
     def step(self, x, state=None):
         """One time step, for generation and streams.
@@ -588,11 +609,7 @@ class SequentialSpec(Spec):
         ValueError
             If a layer reads backwards: it needs the whole sequence at once.
         """
-        for layer in self.layers:
-            if isinstance(layer, BidirectionalSpec) or getattr(layer, "reverse", False):
-                raise ValueError(
-                    f"{self}: step reads forwards; {layer} needs the whole sequence"
-                )
+        self.check_forwards("step")
         y, state = self(x[:, None], state=state, return_state=True)
         whole = all(getattr(k, "return_sequences", True) for k in self.layers)
         return (y[:, 0] if whole else y), state

@@ -4,6 +4,8 @@ One look at it answers: which shapes flow, and where do the parameters sit?
 """
 
 import re
+import textwrap
+from itertools import zip_longest
 
 _WIDTHS = (33, 24, 15)
 
@@ -22,7 +24,7 @@ def summary(model):
         The table that Keras 3 prints for the same model, line by line.
     """
     shape = _input_shape(model.layers[0])
-    rows, seen, total, size = [], {}, 0, 0
+    rows, seen, total = [], {}, 0
     for layer in model.layers:
         shape = layer.output_shape(shape)
         kind = type(layer).__name__
@@ -32,9 +34,9 @@ def summary(model):
             name = f"{name}_{seen[name]}"
         count = sum(_product(s) for s in _all_shapes(layer))
         total += count
-        size += count * {"float32": 4, "float64": 8}[layer.dtype]
         shown = f"({', '.join('None' if n is None else f'{n}' for n in shape)})"
         rows.append((f"{name} ({kind})", shown, f"{count:,}"))
+    size = sum(array.nbytes for array in model.state_dict().values())
     return _draw(rows, total, size)
 
 
@@ -70,12 +72,13 @@ def _bytes(n):
 
 def _draw(rows, total, size):
     def line(cells, bar):
-        name, shape, count = (
-            c if len(c) <= w - 2 else c[: w - 3] + "…"
-            for c, w in zip(cells, _WIDTHS, strict=True)
-        )
         a, b, c = (w - 2 for w in _WIDTHS)
-        return f"{bar} {name:<{a}} {bar} {shape:<{b}} {bar} {count:>{c}} {bar}"
+        # A cell that is too long goes on below, broken between words.
+        columns = [textwrap.wrap(t, w) for t, w in zip(cells, (a, b, c), strict=True)]
+        return "\n".join(
+            f"{bar} {name:<{a}} {bar} {shape:<{b}} {bar} {count:>{c}} {bar}"
+            for name, shape, count in zip_longest(*columns, fillvalue="")
+        )
 
     def rule(left, cross, right, dash):
         return left + cross.join(dash * w for w in _WIDTHS) + right

@@ -55,18 +55,41 @@ def shapes(kind, input_size, hidden_size, reset_after=True):
 
 
 def glorot(rng, fan_in, fan_out):
-    """Uniform on ±sqrt(6 / (fan_in + fan_out)), shape (fan_in, fan_out), float64.
+    """Draw uniformly on ±sqrt(6 / (fan_in + fan_out)).
 
-    Source: Glorot and Bengio, 2010, equation 16.
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    fan_in, fan_out : int
+
+    Returns
+    -------
+    ndarray of float64, of shape (fan_in, fan_out)
+
+    References
+    ----------
+    Glorot and Bengio, 2010, equation 16.
     """
     limit = np.sqrt(6.0 / (fan_in + fan_out))
     return rng.uniform(-limit, limit, (fan_in, fan_out))
 
 
 def orthogonal(rng, n):
-    """Orthogonal (n, n) matrix drawn uniformly (Haar measure), float64.
+    """Draw an orthogonal matrix uniformly (Haar measure).
 
-    Source: Saxe et al., 2014; the signs of R's diagonal make the draw uniform.
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    n : int
+
+    Returns
+    -------
+    ndarray of float64, of shape (n, n)
+
+    References
+    ----------
+    Saxe, McClelland and Ganguli, 2014, for its use. The signs of R's diagonal make the
+    draw uniform: Mezzadri, 2007.
     """
     q, r = np.linalg.qr(rng.standard_normal((n, n)))
     return q * np.sign(np.diagonal(r))
@@ -77,6 +100,15 @@ def initial(kind, rng, input_size, hidden_size, reset_after=True):
 
     ``W_xh`` is Glorot uniform gate by gate, ``W_hh`` orthogonal gate by gate, biases
     are 0 and the LSTM's forget bias is 1 (Gers et al., 2000).
+
+    Parameters
+    ----------
+    kind : {"RNN", "LSTM", "GRU"}
+    rng : numpy.random.Generator
+    input_size, hidden_size : int
+        I and H.
+    reset_after : bool, default=True
+        Only for a GRU.
 
     Returns
     -------
@@ -163,7 +195,10 @@ def from_torch(module, layer=None):
         W = state["weight"].T.copy()
         return {"W": W, "b": state.get("bias", np.zeros(W.shape[1], W.dtype))}
     if kind == "LayerNorm":
-        return {"g": state["weight"], "b": state["bias"]}
+        if "weight" not in state:
+            raise ValueError("from_torch: LayerNorm has no weights to take over")
+        g = state["weight"]
+        return {"g": g, "b": state.get("bias", np.zeros_like(g))}
     if kind not in GATES:
         raise TypeError(f"from_torch: no rnnlib layer computes torch.nn.{kind}")
     if getattr(module, "proj_size", 0):
@@ -207,16 +242,19 @@ LayerNormalization
     dict of str to ndarray
         A Keras layer with ``go_backwards=True`` matches ours with ``reverse=True``,
         but Keras returns such a sequence in reading order of the reversed pass.
+        Activations and ``epsilon`` are no weights: Keras's LayerNorm has ``eps=1e-3``.
 
     Raises
     ------
     TypeError
         For a layer without a counterpart.
     ValueError
-        If the layer has no weights yet.
+        If the layer has no weights yet, or activations or a merge mode that ours has
+        not. A `SimpleRNN`'s activation is yours to pass on to `RNN`.
     """
     kind = {"SimpleRNN": "RNN"}.get(type(layer).__name__, type(layer).__name__)
     if kind == "Bidirectional":
+        _expect(kind, layer, "merge_mode", "concat")
         return _both(from_keras(layer.forward_layer), from_keras(layer.backward_layer))
     if kind not in (*GATES, "Embedding", "Dense", "LayerNormalization"):
         raise TypeError(f"from_keras: no rnnlib layer computes Keras's {kind}")
@@ -226,10 +264,14 @@ LayerNormalization
     if kind == "Embedding":
         return {"W": arrays[0]}
     if kind == "LayerNormalization":
-        return dict(zip("gb", arrays, strict=True))
+        g = arrays[0] if layer.scale else np.ones_like(arrays[0])
+        return {"g": g, "b": arrays[-1] if layer.center else np.zeros_like(g)}
     if kind == "Dense":
         W = arrays[0]
         return {"W": W, "b": arrays[1] if len(arrays) > 1 else _zeros(W)}
+    if kind != "RNN":  # an RNN has its activation as an argument, the others do not
+        _expect(kind, layer, "activation", "tanh")
+        _expect(kind, layer, "recurrent_activation", "sigmoid")
     order, ours = _KERAS[kind], GATES[kind]
     W_xh, W_hh = (_reorder(a, order, ours) for a in arrays[:2])
     bias = arrays[2] if len(arrays) > 2 else _zeros(W_xh)
@@ -237,6 +279,16 @@ LayerNormalization
     reset_after = bool(getattr(layer, "reset_after", False))
     b_x, b_h = bias if bias.ndim == 2 else (bias, np.zeros_like(bias))
     return {"W_xh": W_xh, "W_hh": W_hh, **_one_bias(kind, b_x, b_h, reset_after)}
+
+
+def _expect(kind, layer, name, value):
+    """Raise if a Keras layer is set to compute something that ours does not."""
+    found = getattr(layer, name, value)
+    found = getattr(found, "__name__", found)
+    if found != value:
+        raise ValueError(
+            f"from_keras: {kind} with {name}={found!r}; ours has {value!r}"
+        )
 
 
 def _zeros(W):

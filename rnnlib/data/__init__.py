@@ -7,6 +7,14 @@ folder), and reads it there; the package is neither installed nor imported.
 """
 
 from rnnlib.data._fetch import DataError
+from rnnlib.data.little_words import LittleWords, little_words
 from rnnlib.data.shakespeare import Shakespeare, Speech, shakespeare
 
-__all__ = ["DataError", "Shakespeare", "Speech", "shakespeare"]
+__all__ = [
+    "DataError",
+    "LittleWords",
+    "Shakespeare",
+    "Speech",
+    "little_words",
+    "shakespeare",
+]

@@ -40,6 +40,7 @@ class Source:
 
     @property
     def requirement(self):
+        """What pip is asked for: ``name==version``."""
         return f"{self.package}=={self.version}"
 
 

@@ -14,8 +14,8 @@ def sigmoid(x, out=None):
 
     Parameters
     ----------
-    x : ndarray
-    out : ndarray, optional
+    x : ndarray of any shape
+    out : ndarray of the shape of ``x``, optional
         Where to write the result; may be ``x`` itself.
 
     Returns
@@ -42,8 +42,8 @@ def tanh(x, out=None):
 
     Parameters
     ----------
-    x : ndarray
-    out : ndarray, optional
+    x : ndarray of any shape
+    out : ndarray of the shape of ``x``, optional
         Where to write the result; may be ``x`` itself.
 
     Returns
@@ -69,8 +69,8 @@ def relu(x, out=None):
 
     Parameters
     ----------
-    x : ndarray
-    out : ndarray, optional
+    x : ndarray of any shape
+    out : ndarray of the shape of ``x``, optional
         Where to write the result; may be ``x`` itself.
 
     Returns
@@ -95,8 +95,8 @@ def leaky_relu(x, out=None):
 
     Parameters
     ----------
-    x : ndarray
-    out : ndarray, optional
+    x : ndarray of any shape
+    out : ndarray of the shape of ``x``, optional
         Where to write the result; may be ``x`` itself.
 
     Returns
@@ -121,7 +121,7 @@ def softmax(x, axis=-1):
 
     Parameters
     ----------
-    x : ndarray
+    x : ndarray of any shape
     axis : int, default=-1
 
     Returns

@@ -1,9 +1,9 @@
 """The GRU, in both of its forms, and its backpropagation through time.
 
 Time-major arrays and ``active`` rows as in `rnnlib.numpy.rnn`. The forms differ in one
-place, the candidate n: ``reset_after`` multiplies the reset gate into ``h W_hn + b_hn``,
-the original form multiplies it into ``h`` before the product. As in the LSTM, halved
-weights let one ``tanh`` serve the sigmoid gates.
+place, the candidate n: ``reset_after`` multiplies the reset gate into
+``h W_hn + b_hn``, the original form multiplies it into ``h`` before the product. As in
+the LSTM, halved weights let one ``tanh`` serve the sigmoid gates.
 """
 
 import numpy as np

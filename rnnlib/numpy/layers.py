@@ -10,10 +10,12 @@ import numpy as np
 from rnnlib import specs
 from rnnlib.checks import (
     check_dtype,
+    check_floats,
     check_ids,
     check_lengths,
     check_shape,
     check_state_dict,
+    check_type,
 )
 from rnnlib.numpy.activations import ACTIVATIONS, d_softmax, softmax
 from rnnlib.numpy.gru import gru_backward, gru_forward
@@ -25,18 +27,21 @@ class Layer:
     """What every NumPy layer has: params, grads, a training flag, a state dict."""
 
     training = True
+    _cache = None  # what a forward pass leaves for its backward pass
 
     def _check(self, name, array, shape):
-        if not isinstance(array, np.ndarray):
-            raise TypeError(
-                f"{self}: expected {name} to be a NumPy array, "
-                f"got {type(array).__module__}.{type(array).__name__}"
-            )
+        check_type(self, name, array, np.ndarray, "a NumPy array")
         check_shape(self, name, array, shape)
         check_dtype(self, name, array, self.dtype)
 
+    def _take_cache(self):
+        if self._cache is None:
+            raise RuntimeError(f"{self}: backward needs a forward pass before it")
+        cache, self._cache = self._cache, None
+        return cache
+
     def train(self, mode=True):
-        """Switch training behaviour (dropout) on or off; returns the layer."""
+        """Switch training behaviour (dropout) to ``mode``; returns the layer."""
         self.training = bool(mode)
         for layer in self._children():
             layer.train(mode)
@@ -80,21 +85,16 @@ class Leaf(Layer):
     def __init__(self):
         self.params = {}
         self.grads = {}
-        self._cache = None
 
     def _store(self, values):
         for name, value in values.items():
             self.params[name] = value.astype(self.dtype)
 
-    def _take_cache(self):
-        if self._cache is None:
-            raise RuntimeError(f"{self}: backward needs a forward pass before it")
-        cache, self._cache = self._cache, None
-        return cache
-
 
 class Composite(Layer):
     """A layer made of named layers; its names carry theirs in front."""
+
+    engine = Layer
 
     def _adopt(self, layers):
         self._parts = layers
@@ -117,20 +117,17 @@ class Embedding(specs.EmbeddingSpec, Leaf):
     __doc__ = specs.EmbeddingSpec.__doc__
 
     def __call__(self, ids):
-        if not isinstance(ids, np.ndarray):
-            raise TypeError(
-                f"{self}: expected ids to be a NumPy array, got {type(ids).__name__}"
-            )
+        check_type(self, "ids", ids, np.ndarray, "a NumPy array")
         check_shape(self, "ids", ids, ("B", "T")[: max(1, ids.ndim)])
         check_ids(self, ids, 0, self.vocab_size)
         self._cache = ids
         return self.params["W"][ids]  # (B, T, D)
 
     def backward(self, dy):
-        """Fill ``grads``; ids have no gradient, so it returns None."""
-        ids = self._take_cache().ravel()
-        self._check("dy", dy, (*dy.shape[:-1], self.dim))
-        dy = dy.reshape(-1, self.dim)
+        """Fill ``grads`` from ``dy``; ids have no gradient, so it returns None."""
+        ids = self._take_cache()
+        self._check("dy", dy, (*ids.shape, self.dim))
+        ids, dy = ids.ravel(), dy.reshape(-1, self.dim)
         # A row's gradient is the sum over all places where its id stands.
         order = np.argsort(ids, kind="stable")
         rows, starts = np.unique(ids[order], return_index=True)
@@ -156,7 +153,7 @@ class Dense(specs.DenseSpec, Leaf):
         return y
 
     def backward(self, dy):
-        """Gradient of the input, of the shape of ``x``; fills ``grads``."""
+        """Gradient of x from ``dy``, the gradient of y; fills ``grads``."""
         x, y = self._take_cache()
         self._check("dy", dy, y.shape)
         if self.activation == "softmax":
@@ -178,18 +175,20 @@ class Dropout(specs.DropoutSpec, Leaf):
         self.rng = rng.spawn(1)[0]  # a stream of its own: other layers draw the same
 
     def __call__(self, x):
-        if not (isinstance(x, np.ndarray) and x.dtype.kind == "f"):
-            raise TypeError(f"{self}: expected x to be a NumPy array of floats")
+        check_type(self, "x", x, np.ndarray, "a NumPy array")
+        check_floats(self, "x", x)
         keep = 1.0
         if self.training and self.p:
             keep = (self.rng.random(x.shape) >= self.p).astype(x.dtype)
             keep /= 1 - self.p
-        self._cache = keep
+        self._cache = keep, x.shape
         return x * keep if self.training else x
 
     def backward(self, dy):
         """Gradient of the input: ``dy`` where it was kept, scaled alike."""
-        return dy * self._take_cache()
+        keep, shape = self._take_cache()
+        check_shape(self, "dy", dy, shape)
+        return dy * keep
 
 
 class LayerNorm(specs.LayerNormSpec, Leaf):
@@ -206,7 +205,7 @@ class LayerNorm(specs.LayerNormSpec, Leaf):
         return self.params["g"] * xhat + self.params["b"]
 
     def backward(self, dy):
-        """Gradient of the input, of the shape of ``x``; fills ``grads``."""
+        """Gradient of x from ``dy``, the gradient of y; fills ``grads``."""
         xhat, scale = self._take_cache()
         self._check("dy", dy, xhat.shape)
         axes = tuple(range(dy.ndim - 1))
@@ -318,7 +317,7 @@ class Recurrent(specs.RecurrentSpec, Leaf):
             zeros = np.zeros((B, H), self.dtype)
             dstate = (zeros,) * len(self.states)
         else:
-            dstate = self.check_state(dstate, B)
+            dstate = self.check_state(dstate, B, name="dstate")
         if self.return_sequences:
             dhs = tm(dy)
         else:
@@ -368,6 +367,7 @@ class Bidirectional(specs.BidirectionalSpec, Composite):
 
     @property
     def directions(self):
+        """The forward and the backward layer."""
         return tuple(self._parts.values())
 
     def __call__(self, x, state=None, lengths=None):
@@ -376,14 +376,29 @@ class Bidirectional(specs.BidirectionalSpec, Composite):
             layer(x, s, lengths)
             for layer, s in zip(self.directions, states, strict=True)
         )
-        return np.concatenate([y_f, y_b], axis=-1), (s_f, s_b)
+        y = np.concatenate([y_f, y_b], axis=-1)
+        self._cache = y.shape
+        return y, (s_f, s_b)
 
     def backward(self, dy, dstate=None):
-        """Both layers' backpropagation through time; as for a recurrent layer."""
+        """Backpropagation through time in both layers.
+
+        Parameters
+        ----------
+        dy : ndarray of the shape of y
+        dstate : pair of states, optional
+            Gradient that reaches the returned state.
+
+        Returns
+        -------
+        dx : ndarray of shape (B, T, I)
+            0 past each length. Also sets ``grads`` and ``dstate``, the gradient that
+            reaches the initial state.
+        """
         forward, backward = self.directions
         H = self.hidden_size
-        self._check("dy", dy, (*dy.shape[:-1], 2 * H))
-        d_f, d_b = self._states(dstate)
+        self._check("dy", dy, self._take_cache())
+        d_f, d_b = self._states(dstate, name="dstate")
         dx = forward.backward(np.ascontiguousarray(dy[..., :H]), d_f)
         dx = dx + backward.backward(np.ascontiguousarray(dy[..., H:]), d_b)
         self.dstate = (forward.dstate, backward.dstate)
@@ -392,13 +407,28 @@ class Bidirectional(specs.BidirectionalSpec, Composite):
 
 class Sequential(specs.SequentialSpec, Composite):
     __doc__ = specs.SequentialSpec.__doc__
-    engine = Layer
 
     def __call__(self, x, lengths=None, state=None, return_state=False):
         return self._run(x, lengths, state, return_state)
 
+    def _without_padding(self, x, lengths):
+        B, T, _ = x.shape
+        lengths = check_lengths(self, lengths, B, T)
+        valid = np.arange(T) < lengths[:, None]  # (B, T)
+        return np.where(valid[..., None], x, x.dtype.type(0))
+
     def backward(self, dy):
-        """Gradient of the model's input (None for ids); fills every layer's grads."""
+        """Backpropagate through all layers and fill their grads.
+
+        Parameters
+        ----------
+        dy : ndarray of the shape of y
+
+        Returns
+        -------
+        dx : ndarray of the shape of x, or None
+            Gradient of the model's input; ids have none.
+        """
         for layer in reversed(self.layers):
             dy = layer.backward(dy)
         return dy

@@ -1,6 +1,12 @@
 """Optimizers: each reads ``model.grads`` and changes ``model.params`` in place."""
 
+import math
+
 import numpy as np
+
+from rnnlib.checks import check_state_dict, check_type
+from rnnlib.numpy.layers import Layer
+from rnnlib.training import check_max_norm, check_settings
 
 
 class _Optimizer:
@@ -8,9 +14,10 @@ class _Optimizer:
 
     moments = ()
 
-    def __init__(self, model, lr):
-        if not lr > 0:
-            raise ValueError(f"{type(self).__name__}: expected lr > 0, got {lr!r}")
+    def __init__(self, model, lr, **settings):
+        name = type(self).__name__
+        check_type(name, "model", model, Layer, "a NumPy layer or Sequential")
+        check_settings(name, lr=lr, **settings)
         self.model = model
         self.lr = lr
         self.steps = 0
@@ -21,20 +28,44 @@ class _Optimizer:
         }
 
     def step(self):
-        """Change every parameter once."""
-        self.steps += 1
+        """Change every parameter once, by the gradients of the last ``backward``."""
         grads = self.model.grads
+        if missing := self.model.params.keys() - grads.keys():
+            raise RuntimeError(
+                f"{type(self).__name__}: step needs a backward pass before it; "
+                f"no gradient of {', '.join(sorted(missing))}"
+            )
+        self.steps += 1
         for name, p in self.model.params.items():
             slots = [self.slots[f"{m}.{name}"] for m in self.moments]
             self._update(p, grads[name], *slots)
 
     def state_dict(self):
-        """Arrays to store: the moments, and the count of steps."""
+        """Arrays to store by name: the moments, and the count of steps.
+
+        Returns
+        -------
+        dict of str to ndarray
+            ``steps`` of shape (), and each moment of the shape of its parameter.
+        """
         slots = {k: v.copy() for k, v in self.slots.items()}
         return {**slots, "steps": np.array(self.steps)}
 
     def load_state_dict(self, state):
-        """Take back what `state_dict` gave."""
+        """Take back what `state_dict` gave.
+
+        Parameters
+        ----------
+        state : dict of str to ndarray
+            Each of the shape that `state_dict` gives.
+
+        Raises
+        ------
+        ValueError
+            Naming every key that is missing, unknown or of another shape.
+        """
+        expected = {k: v.shape for k, v in self.slots.items()} | {"steps": ()}
+        check_state_dict(type(self).__name__, expected, state)
         self.steps = int(state["steps"])
         for name, slot in self.slots.items():
             slot[...] = state[name]
@@ -47,8 +78,14 @@ class SGD(_Optimizer):
     ----------
     model : layer or Sequential
     lr : float
+        Learning rate, above 0.
     momentum : float, default=0.0
         In [0, 1).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a setting is not a number, or out of range.
 
     Examples
     --------
@@ -63,9 +100,7 @@ class SGD(_Optimizer):
     moments = ("v",)
 
     def __init__(self, model, lr, momentum=0.0):
-        super().__init__(model, lr)
-        if not 0 <= momentum < 1:
-            raise ValueError(f"SGD: expected momentum in [0, 1), got {momentum!r}")
+        super().__init__(model, lr, momentum=momentum)
         self.momentum = momentum
 
     def _update(self, p, g, v):
@@ -81,9 +116,16 @@ class Adam(_Optimizer):
     ----------
     model : layer or Sequential
     lr : float, default=1e-3
+        Learning rate, above 0.
     betas : pair of float, default=(0.9, 0.999)
-        Decay of the first and the second moment.
+        Decay of the first and the second moment, each in [0, 1).
     eps : float, default=1e-8
+        Above 0; keeps the division from one by zero.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a setting is not a number, or out of range.
 
     References
     ----------
@@ -93,9 +135,7 @@ class Adam(_Optimizer):
     moments = ("m", "v")
 
     def __init__(self, model, lr=1e-3, betas=(0.9, 0.999), eps=1e-8):
-        super().__init__(model, lr)
-        if not all(0 <= b < 1 for b in betas):
-            raise ValueError(f"Adam: expected betas in [0, 1), got {betas!r}")
+        super().__init__(model, lr, betas=betas, eps=eps)
         self.betas, self.eps = betas, eps
 
     def _update(self, p, g, m, v):
@@ -124,14 +164,18 @@ def clip_grad_norm(model, max_norm):
     float
         The norm before clipping.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If ``max_norm`` is not a number, or not above 0.
+
     References
     ----------
     Pascanu, Mikolov and Bengio, 2013, algorithm 1.
     """
-    if not max_norm > 0:
-        raise ValueError(f"clip_grad_norm: expected max_norm > 0, got {max_norm!r}")
+    check_max_norm(max_norm)
     grads = list(model.grads.values())
-    norm = float(np.sqrt(sum(float((g.astype(np.float64) ** 2).sum()) for g in grads)))
+    norm = math.sqrt(sum(float((g.astype(np.float64) ** 2).sum()) for g in grads))
     scale = max_norm / (norm + 1e-6)  # as torch.nn.utils.clip_grad_norm_
     if scale < 1:
         for g in grads:

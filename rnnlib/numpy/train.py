@@ -1,9 +1,11 @@
 """`fit` and `evaluate` for NumPy models: one step spelled out, the loop shared."""
 
+import math
+
 import numpy as np
 
 from rnnlib import training
-from rnnlib.checks import check_lengths, check_state_dict
+from rnnlib.checks import check_lengths, check_state_dict, check_type
 from rnnlib.numpy.layers import Dropout
 from rnnlib.numpy.losses import cross_entropy
 from rnnlib.numpy.optim import clip_grad_norm
@@ -23,61 +25,23 @@ def fit(
     checkpoint=None,
     resume=False,
 ):
-    """Train a model.
-
-    Parameters
-    ----------
-    model : Sequential
-    batches : re-iterable of (x, y) or (x, y, lengths)
-        One run through it is an epoch. If it has ``set_epoch``, it is told which one.
-    loss : callable
-        `cross_entropy`, `mse` or any function ``(logits, y)``. NumPy: returns the loss
-        and its gradient. torch: returns a scalar tensor. When a batch has lengths and
-        the logits are (B, T, O), it is called as ``loss(logits, y, mask=mask)`` with
-        the (B, T) mask of valid steps.
-    optimizer : SGD or Adam
-        Built from ``model``; in torch any ``torch.optim.Optimizer``.
-    epochs : int
-        In all: a resumed training runs those that are left.
-    clip : float, optional
-        Largest gradient norm.
-    validate : re-iterable of batches, optional
-        Evaluated after each epoch.
-    stateful : bool, default=False
-        Truncated BPTT: each batch starts from the state in which the one before ended,
-        but no gradient flows back into it. Batches must be consecutive windows of the
-        same sequences (`rnnlib.batches.StreamBatches`).
-    progress : bool, default=True
-        Draw a bar, if tqdm is installed.
-    checkpoint : path, optional
-        Written after each epoch: model, optimizer, random generators, history.
-    resume : bool, default=False
-        Go on from ``checkpoint`` if it exists; ends with the weights that an
-        uninterrupted training would have had.
-
-    Returns
-    -------
-    rnnlib.training.History
-
-    Raises
-    ------
-    FloatingPointError
-        When a loss or gradient norm is not finite, naming epoch and step.
-    """
-    if optimizer.model is not model:
+    if getattr(optimizer, "model", None) is not model:
         raise ValueError("fit: expected an optimizer built from this model")
+    if stateful:
+        model.check_forwards("stateful=True")
 
+    @np.errstate(over="ignore", invalid="ignore")  # what overflows is an error below
     def step(batch, state):
-        x, y, lengths = training.unpack(batch)
-        logits, state = model(x, lengths=lengths, state=state, return_state=True)
-        value, dlogits, weight = _measure(loss, logits, y, lengths)
+        value, dlogits, weight, state = _measure(model, batch, loss, state)
+        check_type("fit", "gradient of the loss", dlogits, np.ndarray, "a NumPy array")
         model.backward(dlogits)
-        norm = clip_grad_norm(model, clip) if clip is not None else None
-        if np.isfinite(value) and (norm is None or np.isfinite(norm)):
+        norm = clip_grad_norm(model, math.inf if clip is None else clip)
+        if math.isfinite(value) and math.isfinite(norm):
             optimizer.step()
         return value, norm, weight, state
 
     engine = training.Engine(
+        name=f"rnnlib.numpy with {type(optimizer).__name__}",
         step=step,
         evaluate=lambda data: evaluate(model, data, loss=loss, stateful=stateful),
         save=lambda: _save(model, optimizer),
@@ -100,42 +64,33 @@ def fit(
         model.train(before)
 
 
+fit.__doc__ = training.FIT
+
+
 def evaluate(model, batches, *, loss=cross_entropy, stateful=False):
-    """Mean of a loss or metric over all entries of all batches, without training.
+    if stateful:
+        model.check_forwards("stateful=True")
 
-    Parameters
-    ----------
-    model : Sequential
-    batches : iterable of (x, y) or (x, y, lengths)
-    loss : callable, default=cross_entropy
-        Or a metric such as `rnnlib.metrics.accuracy`; called as in `fit`.
-    stateful : bool, default=False
-        Carry the state from batch to batch, as in `fit`.
+    def measure(batch, state):
+        value, _, weight, state = _measure(model, batch, loss, state)
+        return value, weight, state
 
-    Returns
-    -------
-    float
-        Each batch weighs as much as it has entries.
-    """
     before = model.training
     model.eval()
     try:
-        state, total, weights = None, 0.0, 0
-        for batch in batches:
-            x, y, lengths = training.unpack(batch)
-            logits, state = model(x, lengths=lengths, state=state, return_state=True)
-            value, _, weight = _measure(loss, logits, y, lengths)
-            total, weights = total + value * weight, weights + weight
-            state = state if stateful else None
+        return training.evaluate(measure, batches, stateful)
     finally:
         model.train(before)
-    if not weights:
-        raise ValueError("evaluate: expected at least one batch, got none")
-    return total / weights
 
 
-def _measure(loss, logits, y, lengths):
-    """Loss, gradient (None for a metric) and number of entries of one batch."""
+evaluate.__doc__ = training.EVALUATE
+
+
+def _measure(model, batch, loss, state):
+    """Loss, gradient (None for a metric), number of entries and next state."""
+    x, y, lengths = training.unpack(batch)
+    logits, state = model(x, lengths=lengths, state=state, return_state=True)
+    check_type("fit", "y", y, np.ndarray, "a NumPy array")
     mask, kwargs = None, {}
     if lengths is not None and logits.ndim == 3:
         B, T = logits.shape[:2]
@@ -143,7 +98,7 @@ def _measure(loss, logits, y, lengths):
         kwargs = {"mask": mask}
     result = loss(logits, y, **kwargs)
     value, dlogits = result if isinstance(result, tuple) else (result, None)
-    return float(value), dlogits, training.count(y.shape, logits.ndim, mask)
+    return float(value), dlogits, training.count(y.shape, logits.ndim, mask), state
 
 
 def _generators(model):
@@ -161,9 +116,16 @@ def _load(model, optimizer, arrays, facts):
     for name, array in arrays.items():
         part, key = name.split(".", 1)
         parts[part][key] = array
-    model.load_state_dict(parts["model"])
-    expected = {k: v.shape for k, v in optimizer.state_dict().items()}
-    check_state_dict(type(optimizer).__name__, expected, parts["optimizer"])
+    expected = {k: p.shape for k, p in model.params.items()}
+    check_state_dict(model, expected, parts["model"])
+    generators = _generators(model)
+    if len(facts["rng"]) != len(generators):
+        raise ValueError(
+            f"{model}: expected a checkpoint with {len(generators)} Dropout layers, "
+            f"got {len(facts['rng'])}"
+        )
+    # Everything fits, so from here on nothing stops half way.
     optimizer.load_state_dict(parts["optimizer"])
-    for generator, state in zip(_generators(model), facts["rng"], strict=True):
+    model.load_state_dict(parts["model"])
+    for generator, state in zip(generators, facts["rng"], strict=True):
         generator.bit_generator.state = state

@@ -4,12 +4,29 @@ Parameters have the names, shapes and, from the same seed, the initial values of
 NumPy engine. Any torch optimizer, device, ``torch.save`` and DDP work on them.
 """
 
+import numpy as np
 import torch
 from torch import nn
 
 from rnnlib import specs
-from rnnlib.checks import check_dtype, check_ids, check_shape, check_state_dict
+from rnnlib.checks import (
+    check_dtype,
+    check_floats,
+    check_ids,
+    check_lengths,
+    check_shape,
+    check_state_dict,
+    check_type,
+    dtype_name,
+)
 from rnnlib.torch.functional import ACTIVATIONS
+
+
+def as_tensor(array, device=None):
+    """Tensor of a tensor or array; read-only and reversed arrays are copied first."""
+    if not isinstance(array, torch.Tensor):
+        array = torch.from_numpy(np.require(array, requirements="CW"))
+    return array.to(device)
 
 
 class Layer(nn.Module):
@@ -25,18 +42,14 @@ class Layer(nn.Module):
                 self.register_parameter(name, nn.Parameter(value))
 
     def _check(self, name, tensor, shape):
-        if not isinstance(tensor, torch.Tensor):
-            raise TypeError(
-                f"{self}: expected {name} to be a torch.Tensor, "
-                f"got {type(tensor).__module__}.{type(tensor).__name__}"
-            )
+        check_type(self, name, tensor, torch.Tensor, "a torch.Tensor")
         check_shape(self, name, tensor, shape)
         check_dtype(self, name, tensor, self._dtype_now())
 
     def _dtype_now(self):
         """The dtype of the parameters, which ``.double()`` may have changed."""
         for p in self.parameters():
-            return str(p.dtype).removeprefix("torch.")
+            return dtype_name(p)
         return self.dtype
 
     def load_state_dict(self, state, strict=True, assign=False):
@@ -49,6 +62,11 @@ class Layer(nn.Module):
         strict, assign : bool
             As in ``nn.Module``.
 
+        Returns
+        -------
+        NamedTuple
+            As ``nn.Module`` gives it: the keys that were missing or unexpected.
+
         Raises
         ------
         ValueError
@@ -57,7 +75,7 @@ class Layer(nn.Module):
         if strict:
             own = {k: tuple(v.shape) for k, v in self.state_dict().items()}
             check_state_dict(self, own, state)
-        state = {k: torch.as_tensor(v) for k, v in state.items()}
+        state = {k: as_tensor(v) for k, v in state.items()}
         return super().load_state_dict(state, strict=strict, assign=assign)
 
 
@@ -65,13 +83,10 @@ class Embedding(specs.EmbeddingSpec, Layer):
     __doc__ = specs.EmbeddingSpec.__doc__
 
     def forward(self, ids):
-        if not isinstance(ids, torch.Tensor):
-            raise TypeError(
-                f"{self}: expected ids to be a torch.Tensor, got {type(ids).__name__}"
-            )
+        check_type(self, "ids", ids, torch.Tensor, "a torch.Tensor")
         check_shape(self, "ids", ids, ("B", "T")[: max(1, ids.ndim)])
         check_ids(self, ids, 0, self.vocab_size)
-        return nn.functional.embedding(ids, self.W)  # (B, T, D)
+        return nn.functional.embedding(ids.long(), self.W)  # (B, T, D)
 
 
 class Dense(specs.DenseSpec, Layer):
@@ -88,11 +103,11 @@ class Dropout(specs.DropoutSpec, Layer):
     __doc__ = specs.DropoutSpec.__doc__
 
     def reset(self, rng):
-        """Nothing to draw: masks come from torch's own generator."""
+        """Draw nothing from ``rng``: masks come from torch's own generator."""
 
     def forward(self, x):
-        if not (isinstance(x, torch.Tensor) and x.is_floating_point()):
-            raise TypeError(f"{self}: expected x to be a torch.Tensor of floats")
+        check_type(self, "x", x, torch.Tensor, "a torch.Tensor")
+        check_floats(self, "x", x)
         return nn.functional.dropout(x, self.p, self.training)
 
 
@@ -108,6 +123,8 @@ class LayerNorm(specs.LayerNormSpec, Layer):
 class Composite(Layer):
     """A layer made of named layers; its names carry theirs in front."""
 
+    engine = Layer
+
     def _adopt(self, layers):
         # Straight into the table: add_module refuses the name "forward", which is
         # also a method, but the parameters shall be called forward.W_xh.
@@ -122,6 +139,7 @@ class Bidirectional(specs.BidirectionalSpec, Composite):
 
     @property
     def directions(self):
+        """The forward and the backward layer."""
         return tuple(self._children())
 
     def forward(self, x, state=None, lengths=None):
@@ -135,7 +153,12 @@ class Bidirectional(specs.BidirectionalSpec, Composite):
 
 class Sequential(specs.SequentialSpec, Composite):
     __doc__ = specs.SequentialSpec.__doc__
-    engine = Layer
 
     def forward(self, x, lengths=None, state=None, return_state=False):
         return self._run(x, lengths, state, return_state)
+
+    def _without_padding(self, x, lengths):
+        B, T, _ = x.shape
+        lengths = torch.from_numpy(check_lengths(self, lengths, B, T))
+        valid = (torch.arange(T) < lengths[:, None])[..., None]
+        return torch.where(valid.to(x.device), x, 0)

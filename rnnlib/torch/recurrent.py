@@ -54,11 +54,12 @@ class Recurrent(specs.RecurrentSpec, Layer):
     def _loop(self, x, state, lengths):
         """One step after another; a row that is over keeps its state and puts out 0."""
         T = x.shape[1]
-        a = x @ self.W_xh + self.b_h  # every step's input share in one product
         valid = None
         if lengths is not None:
             valid = torch.arange(T) < lengths[:, None]
             valid = valid.to(x.device)[..., None]  # (B, T, 1)
+            x = torch.where(valid, x, 0)  # a NaN in the padding has a NaN gradient
+        a = x @ self.W_xh + self.b_h  # every step's input share in one product
         ys = []
         for t in range(T):
             new = self._step(a[:, t], *state)
@@ -78,8 +79,9 @@ class Recurrent(specs.RecurrentSpec, Layer):
         weights = [self.W_xh.T, self.W_hh.T, self.b_h, self._recurrent_bias()]
         hx = tuple(s[None] for s in state)
         hx = hx if len(hx) > 1 else hx[0]
-        # has_biases, num_layers, dropout, train, bidirectional
-        options = (True, 1, 0.0, self.training, False)
+        # has_biases, num_layers, dropout, train, bidirectional. "train" only asks cuDNN
+        # to keep what a backward pass needs, which eval mode may need too.
+        options = (True, 1, 0.0, torch.is_grad_enabled(), False)
         kernel = getattr(_VF, self._kernel())
         if lengths is None:
             y, *state = kernel(x, hx, weights, *options, True)  # batch_first
@@ -93,7 +95,9 @@ class Recurrent(specs.RecurrentSpec, Layer):
                 if isinstance(hx, tuple)
                 else hx[:, order]
             )
-            data, *state = kernel(packed.data, packed.batch_sizes, hx, weights, *options)
+            data, *state = kernel(
+                packed.data, packed.batch_sizes, hx, weights, *options
+            )
             packed = packed._replace(data=data)
             y, _ = pad_packed_sequence(
                 packed, batch_first=True, total_length=x.shape[1]

@@ -1,24 +1,70 @@
 """`fit`, `evaluate` and optimizers for torch models; the loop is the shared one."""
 
-import json
+import math
 
 import numpy as np
 import torch
 
 from rnnlib import training
-from rnnlib.checks import check_lengths
-from rnnlib.numpy.train import fit as _described
+from rnnlib.checks import check_lengths, check_type
 from rnnlib.torch.functional import cross_entropy
+from rnnlib.torch.layers import as_tensor
 
 
 def SGD(model, lr, momentum=0.0):
-    """``torch.optim.SGD`` on the model's parameters; as `rnnlib.numpy.SGD`."""
+    """Make a ``torch.optim.SGD`` of the model's parameters, as `rnnlib.numpy.SGD`.
+
+    Parameters
+    ----------
+    model : nn.Module
+    lr : float
+        Learning rate, above 0.
+    momentum : float, default=0.0
+        In [0, 1).
+
+    Returns
+    -------
+    torch.optim.SGD
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a setting is not a number, or out of range.
+    """
+    check_type("SGD", "model", model, torch.nn.Module, "a torch.nn.Module")
+    training.check_settings("SGD", lr, momentum=momentum)
     return torch.optim.SGD(model.parameters(), lr=lr, momentum=momentum)
 
 
 def Adam(model, lr=1e-3, betas=(0.9, 0.999), eps=1e-8):
-    """``torch.optim.Adam`` on the model's parameters; as `rnnlib.numpy.Adam`."""
-    return torch.optim.Adam(model.parameters(), lr=lr, betas=betas, eps=eps)
+    """Make a ``torch.optim.Adam`` of the model's parameters, as `rnnlib.numpy.Adam`.
+
+    Parameters
+    ----------
+    model : nn.Module
+    lr : float, default=1e-3
+        Learning rate, above 0.
+    betas : pair of float, default=(0.9, 0.999)
+        Decay of the first and the second moment, each in [0, 1).
+    eps : float, default=1e-8
+        Above 0; keeps the division from one by zero.
+
+    Returns
+    -------
+    torch.optim.Adam
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a setting is not a number, or out of range.
+
+    References
+    ----------
+    Kingma and Ba, 2015, algorithm 1.
+    """
+    check_type("Adam", "model", model, torch.nn.Module, "a torch.nn.Module")
+    training.check_settings("Adam", lr, betas=betas, eps=eps)
+    return torch.optim.Adam(model.parameters(), lr=lr, betas=tuple(betas), eps=eps)
 
 
 def clip_grad_norm(model, max_norm):
@@ -35,9 +81,20 @@ def clip_grad_norm(model, max_norm):
     -------
     float
         The norm before clipping.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``max_norm`` is not a number, or not above 0.
+
+    References
+    ----------
+    Pascanu, Mikolov and Bengio, 2013, algorithm 1.
     """
-    if not max_norm > 0:
-        raise ValueError(f"clip_grad_norm: expected max_norm > 0, got {max_norm!r}")
+    training.check_max_norm(max_norm)
+    if max_norm == math.inf:  # leave out the product by 1
+        grads = [p.grad for p in model.parameters() if p.grad is not None]
+        return float(torch.nn.utils.get_total_norm(grads))
     return float(torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm))
 
 
@@ -55,23 +112,28 @@ def fit(
     checkpoint=None,
     resume=False,
 ):
+    _check_optimizer(optimizer, model)
+    if stateful:
+        model.check_forwards("stateful=True")
     device = _device(model)
 
     def step(batch, state):
         optimizer.zero_grad(set_to_none=True)
         value, weight, state = _measure(model, batch, loss, state, device)
+        check_type("fit", "the loss", value, torch.Tensor, "a scalar torch.Tensor")
         value.backward()
-        norm = clip_grad_norm(model, clip) if clip is not None else None
+        norm = clip_grad_norm(model, math.inf if clip is None else clip)
         number = float(value.detach())
-        if np.isfinite(number) and (norm is None or np.isfinite(norm)):
+        if math.isfinite(number) and math.isfinite(norm):
             optimizer.step()
         return number, norm, weight, _cut(state)
 
     engine = training.Engine(
+        name=f"rnnlib.torch with {type(optimizer).__name__}",
         step=step,
         evaluate=lambda data: evaluate(model, data, loss=loss, stateful=stateful),
         save=lambda: _save(model, optimizer),
-        load=lambda arrays, facts: _load(model, optimizer, arrays, facts),
+        load=lambda arrays, facts: _load(model, optimizer, arrays),
     )
     before = model.training
     model.train()
@@ -90,51 +152,49 @@ def fit(
         model.train(before)
 
 
-fit.__doc__ = _described.__doc__
+fit.__doc__ = training.FIT
 
 
 def evaluate(model, batches, *, loss=cross_entropy, stateful=False):
-    """Mean of a loss or metric over all entries of all batches, without training.
-
-    Parameters
-    ----------
-    model : Sequential
-    batches : iterable of (x, y) or (x, y, lengths)
-    loss : callable, default=cross_entropy
-        Or a metric such as `rnnlib.metrics.accuracy`; called as in `fit`.
-    stateful : bool, default=False
-        Carry the state from batch to batch, as in `fit`.
-
-    Returns
-    -------
-    float
-        Each batch weighs as much as it has entries.
-    """
+    if stateful:
+        model.check_forwards("stateful=True")
     device = _device(model)
+
+    def measure(batch, state):
+        value, weight, state = _measure(model, batch, loss, state, device)
+        return float(value), weight, state
+
     before = model.training
     model.eval()
     try:
         with torch.no_grad():
-            state, total, weights = None, 0.0, 0
-            for batch in batches:
-                value, weight, state = _measure(model, batch, loss, state, device)
-                total, weights = total + float(value) * weight, weights + weight
-                state = state if stateful else None
+            return training.evaluate(measure, batches, stateful)
     finally:
         model.train(before)
-    if not weights:
-        raise ValueError("evaluate: expected at least one batch, got none")
-    return total / weights
+
+
+evaluate.__doc__ = training.EVALUATE
+
+
+def _check_optimizer(optimizer, model):
+    kind = torch.optim.Optimizer
+    check_type("fit", "optimizer", optimizer, kind, "a torch.optim.Optimizer")
+    own = {id(p) for p in model.parameters()}
+    if not any(id(p) in own for g in optimizer.param_groups for p in g["params"]):
+        raise ValueError("fit: expected an optimizer built from this model")
 
 
 def _device(model):
-    return next(model.parameters()).device
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
 def _measure(model, batch, loss, state, device):
     """Loss, number of entries and next state of one batch of arrays or tensors."""
     x, y, lengths = training.unpack(batch)
-    x, y = (torch.as_tensor(a, device=device) for a in (x, y))
+    for name, array in {"x": x, "y": y}.items():
+        kinds = torch.Tensor | np.ndarray
+        check_type("fit", name, array, kinds, "a torch.Tensor or a NumPy array")
+    x, y = as_tensor(x, device), as_tensor(y, device)
     logits, state = model(x, lengths=lengths, state=state, return_state=True)
     mask, kwargs = None, {}
     if lengths is not None and logits.ndim == 3:
@@ -156,17 +216,17 @@ def _cut(state):
 
 def _save(model, optimizer):
     arrays = {f"model.{k}": v for k, v in model.state_dict().items()}
-    stored = optimizer.state_dict()
-    for index, slots in stored["state"].items():
+    for index, slots in optimizer.state_dict()["state"].items():
         for name, value in slots.items():
-            arrays[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
+            if value is not None:
+                arrays[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
     arrays["rng.cpu"] = torch.get_rng_state()
     if _device(model).type == "cuda":
         arrays["rng.cuda"] = torch.cuda.get_rng_state()
-    return arrays, {"groups": json.dumps(stored["param_groups"])}
+    return arrays, {}
 
 
-def _load(model, optimizer, arrays, facts):
+def _load(model, optimizer, arrays):
     weights, slots = {}, {}
     for name, array in arrays.items():
         part, key = name.split(".", 1)
@@ -174,11 +234,10 @@ def _load(model, optimizer, arrays, facts):
             weights[key] = array
         elif part == "optimizer":
             index, slot = key.split(".", 1)
-            slots.setdefault(int(index), {})[slot] = torch.from_numpy(array)
+            slots.setdefault(int(index), {})[slot] = as_tensor(array)
     model.load_state_dict(weights)
-    optimizer.load_state_dict(
-        {"state": slots, "param_groups": json.loads(facts["groups"])}
-    )
-    torch.set_rng_state(torch.from_numpy(arrays["rng.cpu"]))
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": slots, "param_groups": groups})
+    torch.set_rng_state(as_tensor(arrays["rng.cpu"]))
     if "rng.cuda" in arrays and _device(model).type == "cuda":
-        torch.cuda.set_rng_state(torch.from_numpy(arrays["rng.cuda"]))
+        torch.cuda.set_rng_state(as_tensor(arrays["rng.cuda"]))

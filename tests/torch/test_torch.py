@@ -1,0 +1,213 @@
+"""What torch users rely on: optimizers, copies, files, dtypes, devices, DDP."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from rnnlib import torch as rl
+from tests.engines import (
+    KINDS,
+    LENGTHS,
+    NATIVE,
+    Engine,
+    H,
+    I,
+    assert_close,
+    initial_state,
+    inputs,
+    leaves,
+    recurrent,
+    worst_error,
+)
+
+IDS = torch.tensor([[1, 5, 2, 0], [3, 3, 4, 1], [6, 0, 2, 2], [5, 4, 3, 2]])
+CLASSES = torch.tensor([0, 2, 1, 1])
+
+
+def classifier(**options):
+    return rl.Sequential(
+        rl.Embedding(7, 3, **options),
+        rl.Bidirectional(rl.GRU(3, 4, **options)),
+        rl.LSTM(8, 4, return_sequences=False, **options),
+        rl.Dense(4, 3, **options),
+        seed=0,
+    )
+
+
+# ---------------------------------------------------------------- which way it went
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_auto_takes_the_kernel_where_there_is_one(kind):
+    layer = recurrent(rl, kind)
+    assert layer.last_impl is None
+    layer(torch.from_numpy(inputs()))
+    assert layer.last_impl == ("native" if kind in NATIVE else "loop")
+
+
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - set(NATIVE)))
+def test_native_without_a_kernel_is_an_error(kind):
+    layer = recurrent(rl, kind, impl="native")
+    with pytest.raises(ValueError, match="impl='native' is not possible: torch has no"):
+        layer(torch.from_numpy(inputs()))
+    assert layer.last_impl is None
+
+
+@pytest.mark.parametrize("impl", ["cudnn", "numpy", None])
+def test_an_unknown_impl_is_an_error(impl):
+    with pytest.raises(ValueError, match=r"LSTM\(3, 4\): expected impl to be one of"):
+        rl.LSTM(I, H, impl=impl)
+
+
+# ---------------------------------------------------------------- an nn.Module
+
+
+@pytest.mark.parametrize("name", ["AdamW", "RMSprop", "Adagrad", "NAdam"])
+def test_any_torch_optimizer_trains_it(name):
+    model = classifier()
+    optimizer = getattr(torch.optim, name)(model.parameters(), lr=0.02)
+    history = rl.fit(
+        model,
+        [(IDS, CLASSES)],
+        loss=rl.cross_entropy,
+        optimizer=optimizer,
+        epochs=30,
+        progress=False,
+    )
+    assert history.loss[-1] < 0.6 * history.loss[0]
+
+
+def test_a_deep_copy_is_equal_and_independent():
+    model = classifier()
+    twin = copy.deepcopy(model)
+    assert torch.equal(twin(IDS), model(IDS))
+    before = model(IDS)
+    with torch.no_grad():
+        for p in twin.parameters():
+            p += 1
+    assert torch.equal(model(IDS), before)
+
+
+def test_a_module_and_its_state_dict_survive_a_file(tmp_path):
+    model = classifier()
+    torch.save(model, tmp_path / "model.pt")
+    torch.save(model.state_dict(), tmp_path / "state.pt")
+    whole = torch.load(tmp_path / "model.pt", weights_only=False)
+    assert torch.equal(whole(IDS), model(IDS))
+    other = classifier()
+    other.reset(np.random.default_rng(1))
+    assert not torch.equal(other(IDS), model(IDS))
+    other.load_state_dict(torch.load(tmp_path / "state.pt"))
+    assert torch.equal(other(IDS), model(IDS))
+
+
+@pytest.mark.parametrize("impl", ["loop", "native"])
+def test_double_makes_a_float64_model(impl):
+    layer = recurrent(rl, "LSTM", impl=impl, dtype="float32").double()
+    x, state = Engine("torch").put((inputs(), initial_state("LSTM")))
+    y, after = layer(x, state)
+    assert {a.dtype for a in (y, *after)} == {torch.float64}
+    with pytest.raises(TypeError, match="expected x of dtype float64, got float32"):
+        layer(x.float())
+    with pytest.raises(TypeError, match="expected state h of dtype float64"):
+        layer(x, tuple(s.float() for s in state))
+
+
+def test_modules_are_found_by_torch():
+    names = dict(classifier().named_modules())
+    assert isinstance(names["1.forward"], rl.GRU)
+    assert names["1.backward"].reverse
+    assert sum(p.numel() for p in classifier().parameters()) == 21 + 200 + 208 + 15
+
+
+def test_dropout_drops_while_training_only():
+    layer, x = rl.Dropout(0.25), torch.ones(200, 50)
+    torch.manual_seed(0)
+    y = layer(x)
+    kept = y != 0
+    assert kept.float().mean() == pytest.approx(0.75, abs=0.02)
+    assert torch.allclose(y[kept], torch.tensor(1 / 0.75))
+    assert torch.equal(layer.eval()(x), x)
+
+
+def test_a_reversed_layer_does_not_touch_its_input():
+    x = torch.from_numpy(inputs())
+    before = x.clone()
+    recurrent(rl, "GRU", "both")(x, lengths=LENGTHS)
+    assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("kind", ["RNN-tanh", "LSTM", "GRU", "GRU-reset-before"])
+def test_second_derivatives_exist_in_the_loop(kind):
+    layer = recurrent(rl, kind, impl="loop")
+    x = torch.from_numpy(inputs(steps=2, rows=1)).requires_grad_()
+    assert torch.autograd.gradgradcheck(lambda x: layer(x)[0], (x,))
+
+
+# ---------------------------------------------------------------- DDP
+
+
+def train(model, ids, classes, steps=3):
+    """A few steps of SGD with momentum on one batch."""
+    owner = getattr(model, "module", model)
+    optimizer = rl.SGD(owner, lr=0.1, momentum=0.9)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        rl.cross_entropy(model(ids), classes).backward()
+        optimizer.step()
+    return owner.state_dict()
+
+
+def worker(rank, meeting, out):
+    """One of two processes; each sees every other row of the batch."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=2
+    )
+    model = classifier(dtype="float64")
+    if rank == 1:  # DDP hands out the first process's weights
+        model.reset(np.random.default_rng(1))
+    ddp = torch.nn.parallel.DistributedDataParallel(model)
+    state = train(ddp, IDS[rank::2], CLASSES[rank::2])
+    torch.save(state, f"{out}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_two_ddp_processes_train_like_one(tmp_path):
+    torch.multiprocessing.spawn(
+        worker, args=(str(tmp_path / "meeting"), str(tmp_path)), nprocs=2
+    )
+    alone = train(classifier(dtype="float64"), IDS, CLASSES)
+    for rank in (0, 1):
+        state = torch.load(tmp_path / f"{rank}.pt")
+        for name, value in alone.items():
+            assert worst_error(state[name], value) <= 1e-12, name
+
+
+# ---------------------------------------------------------------- on a GPU
+# Parity with NumPy on CUDA is part of test_parity.py.
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", KINDS)
+def test_auto_runs_on_the_gpu(kind):
+    layer = recurrent(rl, kind).cuda()
+    x = torch.from_numpy(inputs()).cuda().requires_grad_()
+    y, state = layer(x, lengths=LENGTHS)
+    assert {a.device.type for a in (y, *leaves(state))} == {"cuda"}
+    assert layer.last_impl == ("native" if kind in NATIVE else "loop")
+    y.sum().backward()
+    assert layer.W_hh.grad.device.type == "cuda"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", NATIVE)
+def test_lengths_may_live_on_the_gpu(kind):
+    engine = Engine("cuda")
+    layer = recurrent(rl, kind, "both")
+    on_cpu = engine.measure(layer, inputs(), lengths=LENGTHS)
+    layer.zero_grad()
+    on_gpu = engine.measure(layer, inputs(), lengths=engine.put(LENGTHS))
+    assert_close(on_gpu, on_cpu, 1e-12)
