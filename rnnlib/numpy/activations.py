@@ -32,9 +32,10 @@ def sigmoid(x, out=None):
     return np.divide(np.where(x >= 0, 1, e), 1 + e, out=out)
 
 
-def d_sigmoid(y):
+def d_sigmoid(y, out=None):
     """Derivative of `sigmoid` from its output: ``y (1 - y)``."""
-    return y * (1 - y)
+    d = np.subtract(1, y, out=out)
+    return np.multiply(d, y, out=d)
 
 
 def tanh(x, out=None):
@@ -58,9 +59,9 @@ def tanh(x, out=None):
     return np.tanh(x, out=out)
 
 
-def d_tanh(y):
+def d_tanh(y, out=None):
     """Derivative of `tanh` from its output: ``1 - y²``."""
-    d = y * y
+    d = np.multiply(y, y, out=out)
     return np.subtract(1, d, out=d)
 
 
@@ -85,9 +86,9 @@ def relu(x, out=None):
     return np.maximum(x, 0, out=out)
 
 
-def d_relu(y):
+def d_relu(y, out=None):
     """Derivative of `relu` from its output: 1 where ``y > 0``, else 0."""
-    return (y > 0).astype(y.dtype)
+    return np.greater(y, 0, out=np.empty_like(y) if out is None else out)
 
 
 def leaky_relu(x, out=None):
@@ -111,9 +112,9 @@ def leaky_relu(x, out=None):
     return np.maximum(x, LEAKY_SLOPE * x, out=out)
 
 
-def d_leaky_relu(y):
+def d_leaky_relu(y, out=None):
     """Derivative of `leaky_relu` from its output: 1 where ``y > 0``, else 0.01."""
-    return np.where(y > 0, 1, LEAKY_SLOPE).astype(y.dtype)
+    return np.maximum(d_relu(y, out), LEAKY_SLOPE, out=out)
 
 
 def softmax(x, axis=-1):

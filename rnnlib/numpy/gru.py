@@ -8,8 +8,10 @@ the LSTM, halved weights let one ``tanh`` serve the sigmoid gates.
 
 import numpy as np
 
+from rnnlib.numpy.workspace import fresh
 
-def gru_forward(x, h0, W_xh, W_hh, b_h, b_hn=None, active=None):
+
+def gru_forward(x, h0, W_xh, W_hh, b_h, b_hn=None, active=None, empty=fresh):
     """Run the GRU over all steps.
 
     Parameters
@@ -22,6 +24,8 @@ def gru_forward(x, h0, W_xh, W_hh, b_h, b_hn=None, active=None):
         The candidate's recurrent bias; its presence selects ``reset_after``.
     active : sequence of T int, optional
         Rows that run at each step, never growing; all B when absent.
+    empty : callable, default=fresh
+        Where large arrays come from; a layer gives its `Workspace`.
 
     Returns
     -------
@@ -41,12 +45,13 @@ def gru_forward(x, h0, W_xh, W_hh, b_h, b_hn=None, active=None):
     V_hh = W_hh * half
     V_rz, V_n = (np.ascontiguousarray(V) for V in np.split(V_hh, [2 * H], axis=1))
 
-    gates = np.matmul(x.reshape(T * B, -1), W_xh * half).reshape(T, B, 3 * H)
+    gates = empty("gates", (T, B, 3 * H), x.dtype)
+    np.matmul(x.reshape(T * B, -1), W_xh * half, out=gates.reshape(T * B, 3 * H))
     gates += b_h * half
-    hs = np.empty((T + 1, B, H), x.dtype)
+    hs = empty("hs", (T + 1, B, H), x.dtype)
     hs[0] = h0
     # What n's product sees or gives: h W_hn + b_hn (reset_after), else r h.
-    inner = np.empty((T, B, H), x.dtype)
+    inner = empty("inner", (T, B, H), x.dtype)
     z_all = np.empty((B, 3 * H), x.dtype)
     z_rz = np.empty((B, 2 * H), x.dtype)
     z_n = np.empty((B, H), x.dtype)
@@ -75,7 +80,31 @@ def gru_forward(x, h0, W_xh, W_hh, b_h, b_hn=None, active=None):
         new += n  # eq-gru-state: (1 - z) n + z h
         if m < B:
             gates[t, m:] = inner[t, m:] = hs[t + 1, m:] = 0
-    return hs, (x, hs, inner, gates, W_xh, W_hh, b_hn is not None, active)
+    return hs, (x, hs, inner, gates, W_xh, W_hh, b_hn is not None, active, empty)
+
+
+def _slopes(hs, inner, gates, reset_after, empty):
+    """How each step's result changes with each gate's pre-activation, for all steps.
+
+    The gates are overwritten: z and n by ``dh/da``; r by ``dn/da_r`` before the tanh
+    (reset_after) or by ``d(r h)/da_r``. Returns copies of r and z, (T, B, H).
+    """
+    T, B, H = inner.shape
+    r, z, n = (gates[:, :, k * H : (k + 1) * H] for k in range(3))
+    rs, zs, k = empty("rszs", (3, T, B, H), gates.dtype)
+    rs[...], zs[...] = r, z
+    past = hs[:-1]
+    np.subtract(1, r, out=k)
+    r *= k
+    r *= inner if reset_after else past
+    np.subtract(1, z, out=z)  # 1 - z
+    np.subtract(past, n, out=k)
+    k *= zs
+    n *= n
+    np.subtract(1, n, out=n)
+    n *= z  # (1 - z) (1 - n²)
+    z *= k  # (h - n) z (1 - z)
+    return rs, zs
 
 
 def gru_backward(dhs, dh_T, cache):
@@ -97,47 +126,37 @@ def gru_backward(dhs, dh_T, cache):
     grads : dict
         ``W_xh``, ``W_hh``, ``b_h`` and, with reset_after, ``b_hn``.
     """
-    x, hs, inner, gates, W_xh, W_hh, reset_after, active = cache
+    x, hs, inner, gates, W_xh, W_hh, reset_after, active, empty = cache
     T, B, H = dhs.shape
     W_hh_T = np.ascontiguousarray(W_hh.T)
     W_rz_T, W_n_T = W_hh_T[: 2 * H], W_hh_T[2 * H :]
-    dh = np.array(dh_T)
-    k1, k2 = np.empty((2, B, H), x.dtype)
+    rs, zs = _slopes(hs, inner, gates, reset_after, empty)
+    dh, k = np.array(dh_T), np.empty((B, H), x.dtype)
     # What the recurrent product's r z n receive; the input's differ only in n.
     recurrent = np.empty((B, 3 * H), x.dtype)
     for t in reversed(range(T)):
         m = active[t]
-        h, a, q, u = hs[t, :m], gates[t, :m], inner[t, :m], dh[:m]
-        s, n = a[:, : 2 * H], a[:, 2 * H :]
-        r, z = a[:, :H], a[:, H : 2 * H]
-        v, w = k1[:m], k2[:m]
+        u, a, q, v = dh[:m], gates[t, :m], inner[t, :m], k[:m]
         u += dhs[t, :m]
-        np.subtract(h, n, out=w)
-        w *= u  # gradient of z itself
-        n *= n
-        np.subtract(1, n, out=n)
-        n *= u
-        u *= z  # the direct path, z h
-        np.subtract(1, z, out=v)
-        n *= v  # n is now the gradient before its tanh
-        e = recurrent[:m]
-        d = np.subtract(1, s, out=e[:, : 2 * H])
-        d *= s
-        d[:, H:] *= w
+        zn = a.reshape(m, 3, H)[:, 1:]
+        zn *= u[:, None]  # z and n act on h
+        n = a[:, 2 * H :]
+        u *= zs[t, :m]  # the direct path, z h
         if reset_after:
-            d[:, :H] *= q
-            d[:, :H] *= n
-            np.multiply(n, r, out=q)  # what h W_hn + b_hn receives, kept for W_hn
+            a[:, :H] *= n  # r acts on n
+            np.multiply(n, rs[t, :m], out=q)  # what h W_hn + b_hn receives
+            e = recurrent[:m]
+            e[:, : 2 * H] = a[:, : 2 * H]
             e[:, 2 * H :] = q
             u += np.matmul(e, W_hh_T, out=v)
         else:
             np.matmul(n, W_n_T, out=v)  # what r h receives
-            d[:, :H] *= h
-            d[:, :H] *= v
-            v *= r
+            a[:, :H] *= v  # r acts on r h
+            v *= rs[t, :m]
             u += v
-            u += np.matmul(d, W_rz_T, out=v)
-        s[:] = d
+            u += np.matmul(a[:, : 2 * H], W_rz_T, out=v)
+        if m < B:
+            gates[t, m:] = 0
 
     flat = gates.reshape(T * B, 3 * H)
     rz, n = flat[:, : 2 * H], flat[:, 2 * H :]
@@ -148,4 +167,5 @@ def gru_backward(dhs, dh_T, cache):
     grads["W_hh"] = np.hstack([past.T @ rz, W_n])
     if reset_after:
         grads["b_hn"] = q.sum(axis=0)
-    return (flat @ W_xh.T).reshape(x.shape), dh, grads
+    dx = np.matmul(flat, W_xh.T, out=empty("dx", (T * B, x.shape[2]), x.dtype))
+    return dx.reshape(x.shape), dh, grads

@@ -21,6 +21,7 @@ from rnnlib.numpy.activations import ACTIVATIONS, d_softmax, softmax
 from rnnlib.numpy.gru import gru_backward, gru_forward
 from rnnlib.numpy.lstm import lstm_backward, lstm_forward
 from rnnlib.numpy.rnn import rnn_backward, rnn_forward
+from rnnlib.numpy.workspace import Workspace
 
 
 class Layer:
@@ -237,23 +238,24 @@ class _TimeMajor:
                 t = np.where(self.valid, self.lengths - 1 - t, t)
             self.place = np.broadcast_to(self.order, (T, B)), np.broadcast_to(t, (T, B))
 
-    def __call__(self, x):
+    def __call__(self, x, out):
         """(B, T, ·) -> (T, B, ·); padding becomes 0, so a NaN there cannot spread."""
         if self.ragged:
-            x = x[self.place]
-            x[~self.valid] = 0
-            return x
-        x = x.transpose(1, 0, 2)
-        return np.ascontiguousarray(x[::-1] if self.reverse else x)
+            out[...] = x[self.place]
+            out[~self.valid] = 0
+        else:
+            x = x.transpose(1, 0, 2)
+            out[...] = x[::-1] if self.reverse else x
+        return out
 
     def undo(self, x):
-        """(T, B, ·) -> (B, T, ·), with zeros past each length."""
+        """(T, B, ·) -> (B, T, ·) in new memory, with zeros past each length."""
         if self.ragged:
             y = np.zeros((x.shape[1], x.shape[0], x.shape[2]), x.dtype)
             y[self.place] = x  # rows that are over are 0 in x already
             return y
         x = x[::-1] if self.reverse else x
-        return np.ascontiguousarray(x.transpose(1, 0, 2))
+        return x.transpose(1, 0, 2).copy()
 
     def rows(self, h):
         """(B, H) in the order of the inner functions."""
@@ -277,6 +279,10 @@ class _TimeMajor:
 class Recurrent(specs.RecurrentSpec, Leaf):
     """What RNN, LSTM and GRU do around their inner functions."""
 
+    def __init__(self):
+        super().__init__()
+        self._workspace = Workspace()
+
     def __call__(self, x, state=None, lengths=None):
         self._check("x", x, ("B", "T", self.input_size))
         B, T, _ = x.shape
@@ -288,7 +294,14 @@ class Recurrent(specs.RecurrentSpec, Leaf):
         else:
             state = self.check_state(state, B)
         tm = _TimeMajor(B, T, lengths, self.reverse)
-        *sequences, cache = self._forward(tm(x), map(tm.rows, state), tm.active)
+        x = tm(x, out=self._workspace("x", (T, B, self.input_size), x.dtype))
+        *sequences, cache = self._forward(
+            x,
+            *map(tm.rows, state),
+            **self.params,
+            active=tm.active,
+            empty=self._workspace,
+        )
         after = tuple(tm.last(s) for s in sequences)
         y = tm.undo(sequences[0][1:]) if self.return_sequences else after[0].copy()
         self._cache = tm, cache, (T, B), y.shape
@@ -319,11 +332,11 @@ class Recurrent(specs.RecurrentSpec, Leaf):
         else:
             dstate = self.check_state(dstate, B, name="dstate")
         if self.return_sequences:
-            dhs = tm(dy)
+            dhs = tm(dy, out=self._workspace("dhs", (T, B, H), dy.dtype))
         else:
             dhs = np.zeros((T, B, H), self.dtype)
             dstate = (dstate[0] + dy, *dstate[1:])
-        dx, *before, grads = self._backward(dhs, map(tm.rows, dstate), cache)
+        dx, *before, grads = self._backward(dhs, *map(tm.rows, dstate), cache)
         self.grads = {name: grads[name] for name in self.params}
         before = tuple(map(tm.undo_rows, before))
         self.dstate = before if len(before) > 1 else before[0]
@@ -332,34 +345,20 @@ class Recurrent(specs.RecurrentSpec, Leaf):
 
 class RNN(specs.RNNSpec, Recurrent):
     __doc__ = specs.RNNSpec.__doc__
+    _backward = staticmethod(rnn_backward)
 
-    def _forward(self, x, state, active):
-        return rnn_forward(
-            x, *state, **self.params, activation=self.activation, active=active
-        )
-
-    def _backward(self, dhs, dstate, cache):
-        return rnn_backward(dhs, *dstate, cache)
+    def _forward(self, *args, **kwargs):
+        return rnn_forward(*args, activation=self.activation, **kwargs)
 
 
 class LSTM(specs.LSTMSpec, Recurrent):
     __doc__ = specs.LSTMSpec.__doc__
-
-    def _forward(self, x, state, active):
-        return lstm_forward(x, *state, **self.params, active=active)
-
-    def _backward(self, dhs, dstate, cache):
-        return lstm_backward(dhs, *dstate, cache)
+    _forward, _backward = staticmethod(lstm_forward), staticmethod(lstm_backward)
 
 
 class GRU(specs.GRUSpec, Recurrent):
     __doc__ = specs.GRUSpec.__doc__
-
-    def _forward(self, x, state, active):
-        return gru_forward(x, *state, **self.params, active=active)
-
-    def _backward(self, dhs, dstate, cache):
-        return gru_backward(dhs, *dstate, cache)
+    _forward, _backward = staticmethod(gru_forward), staticmethod(gru_backward)
 
 
 class Bidirectional(specs.BidirectionalSpec, Composite):

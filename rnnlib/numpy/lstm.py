@@ -12,6 +12,8 @@ it fast, and neither changes a result:
 
 import numpy as np
 
+from rnnlib.numpy.workspace import fresh
+
 _TO_INSIDE = (3, 0, 1, 2)  # from i f g o to o i f g
 _TO_OUTSIDE = (1, 2, 3, 0)  # and back
 
@@ -22,7 +24,7 @@ def _reorder(a, order):
     return blocks[..., order, :].reshape(a.shape)
 
 
-def lstm_forward(x, h0, c0, W_xh, W_hh, b_h, active=None):
+def lstm_forward(x, h0, c0, W_xh, W_hh, b_h, active=None, empty=fresh):
     """Run the LSTM over all steps.
 
     Parameters
@@ -33,6 +35,8 @@ def lstm_forward(x, h0, c0, W_xh, W_hh, b_h, active=None):
         Gate order i f g o.
     active : sequence of T int, optional
         Rows that run at each step, never growing; all B when absent.
+    empty : callable, default=fresh
+        Where large arrays come from; a layer gives its `Workspace`.
 
     Returns
     -------
@@ -51,11 +55,12 @@ def lstm_forward(x, h0, c0, W_xh, W_hh, b_h, active=None):
     half = np.repeat(np.array([0.5, 0.5, 0.5, 1], x.dtype), H)  # o i f g
     V_xh, V_hh, v_h = (_reorder(W, _TO_INSIDE) * half for W in (W_xh, W_hh, b_h))
 
-    gates = np.matmul(x.reshape(T * B, -1), V_xh).reshape(T, B, 4 * H)
+    gates = empty("gates", (T, B, 4 * H), x.dtype)
+    np.matmul(x.reshape(T * B, -1), V_xh, out=gates.reshape(T * B, 4 * H))
     gates += v_h
-    hs, cs = np.empty((2, T + 1, B, H), x.dtype)
+    hs, cs = empty("states", (2, T + 1, B, H), x.dtype)
     hs[0], cs[0] = h0, c0
-    tanh_cs = np.empty((T, B, H), x.dtype)
+    tanh_cs = empty("tanh_cs", (T, B, H), x.dtype)
     z = np.empty((B, 4 * H), x.dtype)
     ig = np.empty((B, H), x.dtype)
     for t in range(T):
@@ -73,7 +78,40 @@ def lstm_forward(x, h0, c0, W_xh, W_hh, b_h, active=None):
         np.multiply(o, tanh_cs[t, :n], out=hs[t + 1, :n])  # eq-lstm-state
         if n < B:
             gates[t, n:] = cs[t + 1, n:] = hs[t + 1, n:] = tanh_cs[t, n:] = 0
-    return hs, cs, (x, hs, cs, tanh_cs, gates, W_xh, W_hh, active)
+    return hs, cs, (x, hs, cs, tanh_cs, gates, W_xh, W_hh, active, empty)
+
+
+def _slopes(cs, tanh_cs, gates, empty):
+    """How h and c of each step change with each gate's pre-activation, for all steps.
+
+    The gates are overwritten: o by ``dh/da_o``; i, f, g by ``dc/da``. Also returns a
+    copy of the forget gates and ``dh/dc``, both (T, B, H).
+    """
+    T, B, H = tanh_cs.shape
+    slopes = gates.reshape(T, B, 4, H)
+    o, i, f, g = (slopes[:, :, k] for k in range(4))
+    fs = empty("fs", (T, B, H), gates.dtype)
+    fs[...] = f
+    to_cell = np.multiply(
+        tanh_cs, tanh_cs, out=empty("to_cell", (T, B, H), gates.dtype)
+    )
+    np.subtract(1, to_cell, out=to_cell)
+    to_cell *= o  # o (1 - tanh(c)²)
+    k = empty("k", (T, B, H), gates.dtype)
+    np.subtract(1, o, out=k)
+    o *= k
+    o *= tanh_cs  # tanh(c) o (1 - o)
+    np.multiply(g, g, out=k)
+    np.subtract(1, k, out=k)
+    k *= i  # i (1 - g²), for g, which i still needs
+    g *= i
+    np.subtract(1, i, out=i)
+    i *= g  # g i (1 - i)
+    g[...] = k
+    np.subtract(1, f, out=k)
+    f *= k
+    f *= cs[:-1]  # c_{t-1} f (1 - f)
+    return slopes, fs, to_cell
 
 
 def lstm_backward(dhs, dh_T, dc_T, cache):
@@ -95,42 +133,22 @@ def lstm_backward(dhs, dh_T, dc_T, cache):
     grads : dict
         ``W_xh``, ``W_hh``, ``b_h``.
     """
-    x, hs, cs, tanh_cs, gates, W_xh, W_hh, active = cache
+    x, hs, cs, tanh_cs, gates, W_xh, W_hh, active, empty = cache
     T, B, H = dhs.shape
     V_xh, V_hh = _reorder(W_xh, _TO_INSIDE), _reorder(W_hh, _TO_INSIDE)
     V_hh_T = np.ascontiguousarray(V_hh.T)
-    dh, dc = np.array(dh_T), np.array(dc_T)
-    slope = np.empty((B, 3 * H), x.dtype)
-    kept = np.empty((B, H), x.dtype)
+    slopes, fs, to_cell = _slopes(cs, tanh_cs, gates, empty)
+    dh, dc, k = np.array(dh_T), np.array(dc_T), np.empty((B, H), x.dtype)
     for t in reversed(range(T)):
         n = active[t]
-        a = gates[t, :n]
-        o, i, f, g = (a[:, k * H : (k + 1) * H] for k in range(4))
-        u, d, k, tc = dh[:n], dc[:n], kept[:n], tanh_cs[t, :n]
+        u, d, a = dh[:n], dc[:n], gates[t, :n]
         u += dhs[t, :n]
-        # Through h = o tanh(c) into the cell: dc += dh o (1 - tanh(c)²).
-        np.multiply(o, tc, out=k)
-        k *= tc
-        np.subtract(o, k, out=k)
-        k *= u
-        d += k
-        # Each gate becomes its own gradient. Sigmoids first: s (1 - s), all three.
-        s = a[:, : 3 * H]
-        r = np.subtract(1, s, out=slope[:n])
-        r *= s
-        np.multiply(d, f, out=k)  # what c_{t-1} will receive; f is overwritten below
-        r[:, :H] *= tc
-        r[:, H : 2 * H] *= g
-        r[:, 2 * H :] *= cs[t, :n]
-        g *= g
-        np.subtract(1, g, out=g)
-        g *= i
-        g *= d
-        np.multiply(r[:, :H], u, out=o)
-        np.multiply(r[:, H : 2 * H], d, out=i)
-        np.multiply(r[:, 2 * H :], d, out=f)
-        d[:] = k
-        np.matmul(a, V_hh_T, out=u)  # to the state one step earlier
+        d += np.multiply(u, to_cell[t, :n], out=k[:n])  # through h = o tanh(c)
+        a[:, :H] *= u  # o acts on h,
+        ifg = slopes[t, :n, 1:]
+        ifg *= d[:, None]  # i, f and g act on c
+        d *= fs[t, :n]  # the path to c one step earlier
+        np.matmul(a, V_hh_T, out=u)  # the path to h one step earlier
 
     flat = gates.reshape(T * B, 4 * H)
     grads = {
@@ -139,4 +157,5 @@ def lstm_backward(dhs, dh_T, dc_T, cache):
         "b_h": flat.sum(axis=0),
     }
     grads = {name: _reorder(g, _TO_OUTSIDE) for name, g in grads.items()}
-    return (flat @ V_xh.T).reshape(x.shape), dh, dc, grads
+    dx = np.matmul(flat, V_xh.T, out=empty("dx", (T * B, x.shape[2]), x.dtype))
+    return dx.reshape(x.shape), dh, dc, grads

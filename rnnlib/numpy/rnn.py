@@ -8,9 +8,10 @@ longest first, so a ragged batch costs what it contains and needs no mask.
 import numpy as np
 
 from rnnlib.numpy.activations import ACTIVATIONS
+from rnnlib.numpy.workspace import fresh
 
 
-def rnn_forward(x, h0, W_xh, W_hh, b_h, activation="tanh", active=None):
+def rnn_forward(x, h0, W_xh, W_hh, b_h, activation="tanh", active=None, empty=fresh):
     """Run the recurrence over all steps.
 
     Parameters
@@ -21,6 +22,8 @@ def rnn_forward(x, h0, W_xh, W_hh, b_h, activation="tanh", active=None):
     activation : {"tanh", "relu", "leaky_relu", "sigmoid"}, default="tanh"
     active : sequence of T int, optional
         Rows that run at each step, never growing; all B when absent.
+    empty : callable, default=fresh
+        Where large arrays come from; a layer gives its `Workspace`.
 
     Returns
     -------
@@ -38,7 +41,7 @@ def rnn_forward(x, h0, W_xh, W_hh, b_h, activation="tanh", active=None):
     active = [B] * T if active is None else active
     act, _ = ACTIVATIONS[activation]
 
-    hs = np.empty((T + 1, B, H), x.dtype)
+    hs = empty("hs", (T + 1, B, H), x.dtype)
     hs[0] = h0
     # The input's share of every step, in one product: (T·B, I) @ (I, H).
     np.matmul(x.reshape(T * B, -1), W_xh, out=hs[1:].reshape(T * B, H))
@@ -51,7 +54,7 @@ def rnn_forward(x, h0, W_xh, W_hh, b_h, activation="tanh", active=None):
         act(h, out=h)  # eq-rnn-state
         if n < B:
             hs[t + 1, n:] = 0
-    return hs, (x, hs, W_xh, W_hh, activation, active)
+    return hs, (x, hs, W_xh, W_hh, activation, active, empty)
 
 
 def rnn_backward(dhs, dh_T, cache):
@@ -77,11 +80,12 @@ def rnn_backward(dhs, dh_T, cache):
     ----------
     Werbos, 1990.
     """
-    x, hs, W_xh, W_hh, activation, active = cache
+    x, hs, W_xh, W_hh, activation, active, empty = cache
     T, B, H = dhs.shape
     _, derivative = ACTIVATIONS[activation]
 
-    da = derivative(hs[1:])  # act'(a_t), turned into the gradient of a_t in place
+    # act'(a_t), turned into the gradient of a_t in place.
+    da = derivative(hs[1:], out=empty("da", dhs.shape, x.dtype))
     W_hh_T = np.ascontiguousarray(W_hh.T)
     dh = np.array(dh_T)
     for t in reversed(range(T)):
@@ -100,4 +104,5 @@ def rnn_backward(dhs, dh_T, cache):
         "W_hh": hs[:-1].reshape(T * B, H).T @ flat,
         "b_h": flat.sum(axis=0),
     }
-    return (flat @ W_xh.T).reshape(x.shape), dh, grads
+    dx = np.matmul(flat, W_xh.T, out=empty("dx", (T * B, x.shape[2]), x.dtype))
+    return dx.reshape(x.shape), dh, grads
