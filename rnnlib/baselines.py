@@ -1,7 +1,7 @@
-"""Interpolated Kneser-Ney: the strongest n-gram model, and the RNN's honest rival.
+"""Interpolated Kneser-Ney, a strong n-gram model and the RNN's honest rival.
 
-Counting needs no gradient and no GPU. A network that cannot beat these counts has
-learned nothing that a table does not know.
+Counting needs no gradient and no GPU. This is the variant with one discount; the one
+with three, "modified", is a little better (Chen and Goodman, 1999).
 """
 
 import numpy as np
@@ -10,13 +10,12 @@ from rnnlib.checks import check_ids, check_shape, check_size
 
 
 class KneserNey:
-    r"""N-gram model with interpolated Kneser-Ney smoothing.
+    """N-gram model with interpolated Kneser-Ney smoothing.
 
     How often did `w` follow the context `h`? Absolute discounting takes `D` from every
     count that is not 0 and spreads what was taken over the next shorter context `h'`:
 
-    .. math:: p_n(w|h) = \frac{\max(c_n(hw) - D, 0)}{c_n(h\cdot)}
-              + \frac{D\,t_n(h)}{c_n(h\cdot)}\,p_{n-1}(w|h')
+    ``p_n(w|h) = max(c_n(hw) - D, 0) / c_n(h·)  +  D t_n(h) / c_n(h·) p_{n-1}(w|h')``
 
     with `t_n(h)` the number of different tokens seen after `h`, and `p_0 = 1/V`. The
     idea of Kneser and Ney is in the counts: at the highest order `c_n` counts

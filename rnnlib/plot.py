@@ -80,7 +80,7 @@ def text_heatmap(values, text, ax=None, label="value"):
     ax.tick_params(axis="x", length=0, labelsize=8, labelcolor=INK)
     ax.grid(False)
     ax.set_ylabel("hidden unit")
-    ax.figure.colorbar(image, ax=ax, label=label, pad=0.01, fraction=0.03)
+    ax.figure.colorbar(image, ax=ax, label=label, pad=0.01, fraction=0.04, aspect=40)
     return ax
 
 

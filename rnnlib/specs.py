@@ -314,6 +314,9 @@ class RNNSpec(RecurrentSpec):
 class LSTMSpec(RecurrentSpec):
     """Long short-term memory, gate order i f g o.
 
+    ``a = x_t W_xh + h_{t-1} W_hh + b_h`` holds four blocks; i, f and o are sigmoids of
+    theirs, g is the tanh. Then ``c_t = f c_{t-1} + i g`` and ``h_t = o tanh(c_t)``.
+
     Called as ``layer(x, state=None, lengths=None)``, it returns ``(y, state)``: x is
     (B, T, I), y is (B, T, H), the state is ``(h, c)``, each (B, H), zeros when absent.
     ``lengths`` (B,) gives each sequence's valid steps, 1..T, in any order: outputs past
@@ -367,6 +370,11 @@ class LSTMSpec(RecurrentSpec):
 
 class GRUSpec(RecurrentSpec):
     """Gated recurrent unit, gate order r z n.
+
+    ``h_t = (1 - z) n + z h_{t-1}``: z near 1 keeps the state. The gates r and z are
+    sigmoids of their blocks of ``x_t W_xh + h_{t-1} W_hh + b_h``; the candidate is
+    ``n = tanh(x_t W_xn + b_n + r (h_{t-1} W_hn + b_hn))``, or, with
+    ``reset_after=False``, ``n = tanh(x_t W_xn + b_n + (r h_{t-1}) W_hn)``.
 
     Called as ``layer(x, state=None, lengths=None)``, it returns ``(y, state)``: x is
     (B, T, I), y is (B, T, H), the state is h of shape (B, H), zeros when absent.

@@ -88,8 +88,8 @@ def orthogonal(rng, n):
 
     References
     ----------
-    Saxe, McClelland and Ganguli, 2014, for its use. The signs of R's diagonal make the
-    draw uniform: Mezzadri, 2007.
+    Saxe, McClelland and Ganguli, 2014, for its use. Turning the signs of the
+    QR factor's diagonal makes the draw uniform: Mezzadri, 2007.
     """
     q, r = np.linalg.qr(rng.standard_normal((n, n)))
     return q * np.sign(np.diagonal(r))
@@ -324,7 +324,9 @@ def from_onnx(op, W, R, B=None, *, linear_before_reset=0):
 
     References
     ----------
-    https://onnx.ai/onnx/operators/onnx__LSTM.html, ``__GRU`` and ``__RNN``.
+    https://onnx.ai/onnx/operators/onnx__RNN.html
+    https://onnx.ai/onnx/operators/onnx__LSTM.html
+    https://onnx.ai/onnx/operators/onnx__GRU.html
     """
     if op not in GATES:
         raise ValueError(f"from_onnx: expected op RNN, LSTM or GRU, got {op!r}")

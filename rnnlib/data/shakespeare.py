@@ -61,17 +61,17 @@ class Shakespeare:
 
     @property
     def train(self):
-        """Str: 35 plays, one after the other, raw."""
+        """The text of 35 plays, one after the other, raw."""
         return self._joined("train")
 
     @property
     def validation(self):
-        """Str: `Henry V`, raw."""
+        """The text of `Henry V`, raw."""
         return self._joined("validation")
 
     @property
     def test(self):
-        """Str: `Twelfth Night`, then `Hamlet`, raw."""
+        """The text of `Twelfth Night`, then `Hamlet`, raw."""
         return self._joined("test")
 
     def names(self, split):

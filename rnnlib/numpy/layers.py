@@ -110,8 +110,15 @@ class Composite(Layer):
             for key, array in getattr(layer, attribute).items()
         }
 
-    params = property(lambda self: self._joined("params"), doc="All parameters.")
-    grads = property(lambda self: self._joined("grads"), doc="All gradients.")
+    @property
+    def params(self):
+        """The parameter arrays by name, such as ``1.W_xh``."""
+        return self._joined("params")
+
+    @property
+    def grads(self):
+        """The last gradients under the names of ``params``."""
+        return self._joined("grads")
 
 
 class Embedding(specs.EmbeddingSpec, Leaf):
