@@ -197,6 +197,18 @@ def check_equations(paths, tests):
     return problems
 
 
+def check_cited_equations(paths, package):
+    """Every equation that a comment of the package names is in the book."""
+    labels = {label for path in paths for _, label in equations(path)}
+    return [
+        f"{file.name}, line {number}: no equation ({name}) in the book"
+        for file in sorted(Path(package).rglob("*.py"))
+        for number, line in enumerate(file.read_text("utf8").splitlines(), 1)
+        for name in re.findall(r"\beq-[a-z0-9]+(?:-[a-z0-9]+)*", line)
+        if name not in labels
+    ]
+
+
 # --- exercises -----------------------------------------------------------------------
 
 DIRECTIVE = re.compile(

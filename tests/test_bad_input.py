@@ -16,7 +16,7 @@ from tests.engines import Engine
 
 OWN = {"numpy": "a NumPy array", "torch": "a torch.Tensor"}
 ARRAY = {"numpy": "numpy.ndarray", "torch": "torch.Tensor"}
-LSTM = {"numpy": "rnnlib.numpy.layers.LSTM", "torch": "rnnlib.torch.recurrent.LSTM"}
+LSTM = {name: f"rnnlib.{name}.recurrent.LSTM" for name in ("numpy", "torch")}
 SECOND = {"numpy": "torch", "torch": "numpy"}
 
 

@@ -28,6 +28,10 @@ def test_every_equation_is_bound_to_a_test():
     none_of(check.check_equations(PAGES, ROOT / "tests"))
 
 
+def test_equations_named_in_the_code_are_in_the_book():
+    none_of(check.check_cited_equations(PAGES, ROOT / "rnnlib"))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
 def test_every_exercise_has_a_toggled_solution(page):
     none_of(check.check_exercises(page))

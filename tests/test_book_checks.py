@@ -258,3 +258,12 @@ def test_a_good_page_has_no_problem(write, tmp_path):
 def test_a_style_sheet_that_loads_from_outside_is_found(write, tmp_path):
     write("@font-face { src: url( 'https://f.example/a.woff2' ) }", "_static/a.css")
     assert "loads" in site_checks.check_site(tmp_path)[0]
+
+
+def test_an_equation_named_in_the_code_but_not_in_the_book_is_found(tmp_path):
+    page, package = tmp_path / "page.md", tmp_path / "package"
+    page.write_text("$$ a = b $$ (eq-known)\n")
+    package.mkdir()
+    (package / "code.py").write_text("a = b  # eq-known\nc = d  # eq-gone\n")
+    problems = check.check_cited_equations([page], package)
+    assert problems == ["code.py, line 2: no equation (eq-gone) in the book"]

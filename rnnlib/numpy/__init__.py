@@ -5,9 +5,6 @@
 
 from rnnlib.numpy.activations import leaky_relu, relu, sigmoid, softmax, tanh
 from rnnlib.numpy.layers import (
-    GRU,
-    LSTM,
-    RNN,
     Bidirectional,
     Dense,
     Dropout,
@@ -17,6 +14,7 @@ from rnnlib.numpy.layers import (
 )
 from rnnlib.numpy.losses import cross_entropy, mse
 from rnnlib.numpy.optim import SGD, Adam, clip_grad_norm
+from rnnlib.numpy.recurrent import GRU, LSTM, RNN
 from rnnlib.numpy.train import evaluate, fit
 
 __all__ = [

@@ -27,7 +27,7 @@ def sigmoid(x, out=None):
     >>> sigmoid(np.array([-1000.0, 0.0, 1000.0]))
     array([0. , 0.5, 1. ])
     """
-    # exp only ever sees a number <= 0: eq-sigmoid for x >= 0, its mirror image below.
+    # exp only ever sees a number <= 0; below zero, 1 - sigmoid(-x) without the minus.
     e = np.exp(-np.abs(x))
     return np.divide(np.where(x >= 0, 1, e), 1 + e, out=out)
 

@@ -67,17 +67,17 @@ def gru_forward(x, h0, W_xh, W_hh, b_h, b_hn=None, active=None, empty=fresh):
             s += hW[:, : 2 * H]
         np.tanh(s, out=s)
         s *= 0.5
-        s += 0.5  # eq-gru-gates
+        s += 0.5
         if b_hn is None:
             np.multiply(r, h, out=q)
-            n += np.matmul(q, V_n, out=z_n[:m])  # eq-gru-candidate-before
+            n += np.matmul(q, V_n, out=z_n[:m])  # the candidate sees r h
         else:
             np.add(hW[:, 2 * H :], b_hn, out=q)
-            n += np.multiply(r, q, out=z_n[:m])  # eq-gru-candidate-after
+            n += np.multiply(r, q, out=z_n[:m])  # the candidate sees r (h W_hn + b_hn)
         np.tanh(n, out=n)
         new = np.subtract(h, n, out=hs[t + 1, :m])
         new *= z
-        new += n  # eq-gru-state: (1 - z) n + z h
+        new += n  # n + z (h - n) = (1 - z) n + z h
         if m < B:
             gates[t, m:] = inner[t, m:] = hs[t + 1, m:] = 0
     return hs, (x, hs, inner, gates, W_xh, W_hh, b_hn is not None, active, empty)

@@ -81,7 +81,7 @@ def cross_entropy(logits, y, mask=None):
     at = y[..., None]
     np.put_along_axis(
         dlogits, at, np.take_along_axis(dlogits, at, axis=-1) - 1, axis=-1
-    )  # … minus the one-hot target: eq-softmax-gradient
+    )  # … minus the one-hot target
     dlogits *= weights[..., None].astype(logits.dtype)
     return loss, dlogits
 

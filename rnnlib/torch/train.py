@@ -114,7 +114,7 @@ def fit(
 ):
     _check_optimizer(optimizer, model)
     if stateful:
-        model.check_forwards("stateful=True")
+        _bare(model).check_forwards("stateful=True")
     device = _device(model)
 
     def step(batch, state):
@@ -132,8 +132,8 @@ def fit(
         name=f"rnnlib.torch with {type(optimizer).__name__}",
         step=step,
         evaluate=lambda data: evaluate(model, data, loss=loss, stateful=stateful),
-        save=lambda: _save(model, optimizer),
-        load=lambda arrays, facts: _load(model, optimizer, arrays),
+        save=lambda: _save(_bare(model), optimizer),
+        load=lambda arrays, facts: _load(_bare(model), optimizer, arrays),
     )
     before = model.training
     model.train()
@@ -157,7 +157,7 @@ fit.__doc__ = training.FIT
 
 def evaluate(model, batches, *, loss=cross_entropy, stateful=False):
     if stateful:
-        model.check_forwards("stateful=True")
+        _bare(model).check_forwards("stateful=True")
     device = _device(model)
 
     def measure(batch, state):
@@ -182,6 +182,12 @@ def _check_optimizer(optimizer, model):
     own = {id(p) for p in model.parameters()}
     if not any(id(p) in own for g in optimizer.param_groups for p in g["params"]):
         raise ValueError("fit: expected an optimizer built from this model")
+
+
+def _bare(model):
+    """The model itself, without DistributedDataParallel around it."""
+    wrapper = torch.nn.parallel.DistributedDataParallel
+    return model.module if isinstance(model, wrapper) else model
 
 
 def _device(model):
