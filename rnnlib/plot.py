@@ -211,3 +211,52 @@ def draw_many_to_one(inputs, output):
     arrow(ax, (x, 3.65), (x, 5.15), f"$h_{T}$", BLUE, offset=(0.35, 0))
     box(ax, x, 5.4, output, ORANGE, 2.0)
     return ax
+
+
+def draw_steps(
+    inputs, outputs, *, rows=("input", "cell", "output"), cells=None, feedback=()
+):
+    """Unrolled steps with any pattern of inputs and outputs.
+
+    Parameters
+    ----------
+    inputs, outputs : sequences of T str or None
+        What to write at each step; None leaves the place empty.
+    rows : sequence of 3 str, default=("input", "cell", "output")
+        What to write at the left of each row, such as the layer and its shape.
+    cells : sequence of T str, default="cell" at every step
+        Steps of another name than the first are drawn in another colour.
+    feedback : sequence of int, optional
+        Steps (from 0) whose input is the output of the step before.
+
+    Returns
+    -------
+    matplotlib Axes
+    """
+    T = len(inputs)
+    cells = cells or ["cell"] * T
+    if not len(outputs) == len(cells) == T:
+        raise ValueError(
+            f"draw_steps: expected as many outputs and cells as inputs, got {T} "
+            f"inputs, {len(outputs)} outputs and {len(cells)} cells"
+        )
+    width = 3.9 + 1.7 * T
+    scale = min(0.46, 6.4 / width)  # inches a unit: few steps make a small drawing
+    ax = canvas(width, 4.2, figsize=(scale * width, scale * 4.2))
+    for y, name in zip((0.6, 2.1, 3.6), rows, strict=True):
+        ax.text(0.1, y, name, color=SOFT, ha="left", va="center", fontsize=9)
+    for t, (below, above) in enumerate(zip(inputs, outputs, strict=True)):
+        x = 4.6 + 1.7 * t
+        color = BLUE if cells[t] == cells[0] else PALETTE[3]
+        box(ax, x, 2.1, cells[t], color, 1.0, 0.7, fontsize=9)
+        if below is not None:
+            box(ax, x, 0.6, below, GREEN, 1.1, fontsize=9)
+            arrow(ax, (x, 0.85), (x, 1.75))
+        if above is not None:
+            box(ax, x, 3.6, above, ORANGE, 1.1, fontsize=9)
+            arrow(ax, (x, 2.45), (x, 3.35))
+        if t:
+            arrow(ax, (x - 1.2, 2.1), (x - 0.5, 2.1), color=BLUE)
+        if t in feedback:
+            arrow(ax, (x - 1.15, 3.6), (x - 0.55, 0.6), color=ORANGE)
+    return ax
