@@ -25,9 +25,9 @@ FIT = """Train a model.
         x of shape (B, T) or (B, T, I), y of a shape that the loss takes, lengths (B,).
     loss : callable
         `cross_entropy`, `mse`, `ctc_loss` or any function ``(logits, y)``. NumPy:
-        returns the loss and its gradient. torch: returns a scalar tensor. When a batch has lengths and
-        the logits are (B, T, O), it is called as ``loss(logits, y, mask=mask)`` with
-        the (B, T) mask of valid steps.
+        returns the loss and its gradient. torch: returns a scalar tensor. When a batch
+        has lengths and the logits are (B, T, O), it is called as
+        ``loss(logits, y, mask=mask)`` with the (B, T) mask of valid steps.
     optimizer : SGD or Adam
         Built from ``model``; in torch any ``torch.optim.Optimizer``.
     epochs : int
