@@ -24,10 +24,10 @@ FIT = """Train a model.
         One run through it is an epoch. If it has ``set_epoch``, it is told which one.
         x of shape (B, T) or (B, T, I), y of a shape that the loss takes, lengths (B,).
     loss : callable
-        `cross_entropy`, `mse` or any function ``(logits, y)``. NumPy: returns the loss
-        and its gradient. torch: returns a scalar tensor. When a batch has lengths and
-        the logits are (B, T, O), it is called as ``loss(logits, y, mask=mask)`` with
-        the (B, T) mask of valid steps.
+        `cross_entropy`, `mse`, `ctc_loss` or any function ``(logits, y)``. NumPy:
+        returns the loss and its gradient. torch: returns a scalar tensor. When a batch
+        has lengths and the logits are (B, T, O), it is called as
+        ``loss(logits, y, mask=mask)`` with the (B, T) mask of valid steps.
     optimizer : SGD or Adam
         Built from ``model``; in torch any ``torch.optim.Optimizer``.
     epochs : int

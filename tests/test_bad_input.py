@@ -311,7 +311,56 @@ mse(zeros(2, 5, 1), zeros(2, 5, 1), mask=np.ones((2, 5, 1), bool))
     ValueError: mse: expected mask of shape (2, 5), got (2, 5, 1)
 mse(zeros(2, 5, 1), zeros(2, 5, 1), mask=none)
     ValueError: mse: expected a mask with at least one True, got none
-""")
+
+ctc_loss([[[0.0]]], ids([[1]]))
+    TypeError: ctc_loss: expected logits to be {own}, got list
+ctc_loss(zeros(1, 2, 3), [[1]])
+    TypeError: ctc_loss: expected y to be {own}, got list
+ctc_loss(others(1, 2, 3), ids([[1]]))
+    TypeError: ctc_loss: expected logits to be {own}, got {other}
+ctc_loss(zeros(2, 3), ids([[1]]))
+    ValueError: ctc_loss: expected logits of shape (B, T, V), got (2, 3)
+ctc_loss(zeros(1, 0, 3), ids([[1]]))
+    ValueError: ctc_loss: expected logits of shape (B, T, V), got (1, 0, 3) (empty)
+ctc_loss(zeros(1, 2, 3, dtype="int64"), ids([[1]]))
+    TypeError: ctc_loss: expected logits to be floats, got dtype int64
+ctc_loss(zeros(1, 2, 3), ids([1]))
+    ValueError: ctc_loss: expected y of shape (1, S), got (1,)
+ctc_loss(zeros(1, 2, 3), ids([[1], [2]]))
+    ValueError: ctc_loss: expected y of shape (1, 1), got (2, 1)
+ctc_loss(zeros(1, 2, 3), zeros(1, 1))
+    TypeError: ctc_loss: expected y to be integers, got dtype float32
+ctc_loss(zeros(1, 2, 3), zeros(1, 0))
+    TypeError: ctc_loss: expected y to be integers, got dtype float32
+ctc_loss(zeros(1, 2, 3), ids([[3]]))
+    ValueError: ctc_loss: expected y in [-1, 3), got 3
+ctc_loss(zeros(1, 2, 3), ids([[-2]]))
+    ValueError: ctc_loss: expected y in [-1, 3), got -2
+ctc_loss(zeros(2, 2, 3), ids([[1, 2], [1, 0]]))
+    ValueError: ctc_loss: expected y without the blank, 0, got it in row 1
+ctc_loss(zeros(2, 2, 3), ids([[0, 0], [1, 2]]), blank=2)
+    ValueError: ctc_loss: expected y without the blank, 2, got it in row 1
+ctc_loss(zeros(2, 2, 3), ids([[1, 2], [-1, 1]]))
+    ValueError: ctc_loss: expected the padding, -1, at the end of each row of y, got a label after it in row 1
+ctc_loss(zeros(1, 2, 3), ids([[1]]), blank=3)
+    ValueError: ctc_loss: expected blank in [0, 3), got 3
+ctc_loss(zeros(1, 2, 3), ids([[1]]), blank=-1)
+    ValueError: ctc_loss: expected blank >= 0, got -1
+ctc_loss(zeros(1, 2, 3), ids([[1]]), blank=0.0)
+    TypeError: ctc_loss: expected blank to be an integer, got 0.0
+ctc_loss(zeros(2, 3, 3), ids([[1, 1], [1, 2]]), mask=np.array([[1, 1, 1], [1, 0, 0]], bool))
+    ValueError: ctc_loss: expected at least 2 steps in row 1 for 2 labels with 0 adjacent repeats, got 1
+ctc_loss(zeros(2, 4, 3), ids([[1, 2, -1], [1, 1, 1]]))
+    ValueError: ctc_loss: expected at least 5 steps in row 1 for 3 labels with 2 adjacent repeats, got 4
+ctc_loss(zeros(2, 5, 3), ids([[1], [1]]), mask=np.ones((2, 5)))
+    TypeError: ctc_loss: expected mask of dtype bool, got float64
+ctc_loss(zeros(2, 5, 3), ids([[1], [1]]), mask=np.ones((2, 4), bool))
+    ValueError: ctc_loss: expected mask of shape (2, 5), got (2, 4)
+ctc_loss(zeros(2, 5, 3), ids([[1], [1]]), mask=none)
+    ValueError: ctc_loss: expected a mask whose rows begin with at least one True and have no True after a False, got another row 0
+ctc_loss(zeros(2, 2, 3), ids([[1], [1]]), mask=np.array([[True, True], [False, True]]))
+    ValueError: ctc_loss: expected a mask whose rows begin with at least one True and have no True after a False, got another row 1
+""")  # noqa: E501
 def test_a_bad_target_is_named(engine, code, error):
     refuse(engine, code, error)
 

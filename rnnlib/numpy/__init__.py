@@ -4,6 +4,7 @@
 """
 
 from rnnlib.numpy.activations import leaky_relu, relu, sigmoid, softmax, tanh
+from rnnlib.numpy.ctc import ctc_loss
 from rnnlib.numpy.layers import (
     Bidirectional,
     Dense,
@@ -31,6 +32,7 @@ __all__ = [
     "Sequential",
     "clip_grad_norm",
     "cross_entropy",
+    "ctc_loss",
     "evaluate",
     "fit",
     "leaky_relu",

@@ -3,6 +3,7 @@
 `rnnlib.numpy` exports the same names with the same signatures.
 """
 
+from rnnlib.torch.ctc import ctc_loss
 from rnnlib.torch.functional import (
     cross_entropy,
     leaky_relu,
@@ -37,6 +38,7 @@ __all__ = [
     "Sequential",
     "clip_grad_norm",
     "cross_entropy",
+    "ctc_loss",
     "evaluate",
     "fit",
     "leaky_relu",
