@@ -96,11 +96,11 @@ def test_the_jacobian_of_one_step(name):
     def state():
         return rnn_forward(x, h, W_xh, W_hh, b_h, name)[0][1, 0]
 
-    numeric = np.column_stack(
-        [numerical_gradient(lambda j=j: float(state()[j]), h)[0] for j in range(4)]
+    numeric = np.stack(
+        [numerical_gradient(lambda i=i: float(state()[i]), h)[0] for i in range(4)]
     )
     _, derivative = act.ACTIVATIONS[name]
-    J = W_hh @ np.diag(derivative(state()))
+    J = np.diag(derivative(state())) @ W_hh.T
     assert np.abs(J - numeric).max() < 1e-8
 
 
@@ -110,7 +110,7 @@ def steps(name, s, T=30, H=6):
     W = s * np.linalg.qr(RNG.standard_normal((H, H)))[0]
     x = 0.3 * RNG.standard_normal((T, 1, H))
     hs, _ = rnn_forward(x, np.zeros((1, H)), np.eye(H), W, np.zeros(H), name)
-    jacobians = [W @ np.diag(derivative(h[0])) for h in hs[1:]]
+    jacobians = [np.diag(derivative(h[0])) @ W.T for h in hs[1:]]
     return x, W, jacobians
 
 
@@ -119,14 +119,14 @@ def steps(name, s, T=30, H=6):
 def test_the_product_of_jacobians_is_what_backward_carries():
     H = 6
     x, W, jacobians = steps("tanh", 1.2)
-    product = np.linalg.multi_dot(jacobians)  # from h_0 to h_T
+    product = np.linalg.multi_dot(jacobians[::-1])  # from h_0 to h_T
     layer = rl.RNN(H, H, return_sequences=False, dtype="float64")
     for name, value in {"W_xh": np.eye(H), "W_hh": W, "b_h": 0}.items():
         layer.params[name][...] = value
     layer(x.transpose(1, 0, 2))
     dh = RNG.standard_normal((1, H))
     layer.backward(dh)
-    assert np.abs(layer.dstate - dh @ product.T).max() < 1e-12
+    assert np.abs(layer.dstate - dh @ product).max() < 1e-12
     # The size: root mean square of what becomes of unit gradients of every direction.
     layer(np.repeat(x, H, axis=1).transpose(1, 0, 2))
     layer.backward(np.linalg.qr(RNG.standard_normal((H, H)))[0])
