@@ -316,6 +316,9 @@ def from_onnx(op, W, R, B=None, *, linear_before_reset=0):
     dict of str to ndarray
         For direction ``reverse`` load it into a layer with ``reverse=True``; for D = 2
         into `Bidirectional`.
+        Layout 1 is our (B, T, I), ``sequence_lens`` our ``lengths``, and row d of
+        ``initial_h`` (and ``initial_c``) the state of direction d. An RNN's
+        activation is yours to pass on to `RNN`.
 
     Raises
     ------

@@ -33,6 +33,7 @@ API = (
     "rnnlib.batches",
     "rnnlib.baselines",
     "rnnlib.metrics",
+    "rnnlib.decode",
     "rnnlib.data",
 )
 # Words that make an array's description carry its shape.
