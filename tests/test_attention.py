@@ -1,4 +1,4 @@
-"""Attention: two independent formulas, torch's own, and what lengths must not change."""
+"""Attention: two independent formulas, and what lengths must not change."""
 
 import numpy as np
 import pytest

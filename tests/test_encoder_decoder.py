@@ -1,4 +1,4 @@
-"""The encoder-decoder: one model in both engines, stepwise as in one pass, trainable."""
+"""The encoder-decoder: the same in both engines, stepwise as in one pass."""
 
 import numpy as np
 import pytest
