@@ -15,13 +15,15 @@ class Batches:
 
     Parameters
     ----------
-    x : array of shape (N, ...)
-        Inputs: ids (N, T), features (N, T, I) and so on.
+    x : array of shape (N, ...), or tuple of such arrays
+        Inputs: ids (N, T), features (N, T, I) and so on; ``(source, target_in)`` for an
+        `EncoderDecoder`.
     y : array of shape (N, ...)
         Targets.
-    lengths : array of int, of shape (N,), optional
+    lengths : array of int, of shape (N,), or tuple of such arrays, optional
         Valid steps of each example, in 1..T. Each batch is then cut to its own longest
-        example: `x`, and `y` too if its second axis has the same size T.
+        example: `x`, and `y` too if its second axis has the same size T. If `x` is a
+        tuple, so are the lengths, one array for each; `y` goes with the last.
     batch_size : int
         Examples in a batch; the last batch may have fewer.
     shuffle : bool, default=True
@@ -50,19 +52,15 @@ class Batches:
     def __init__(
         self, x, y, lengths=None, *, batch_size, shuffle=True, seed=0, drop_last=False
     ):
-        self.x, self.y, self.lengths = np.asarray(x), np.asarray(y), None
-        if not self.x.ndim or not self.y.ndim or len(self.x) != len(self.y):
+        self.x, self.y, self.lengths = _arrays(x), np.asarray(y), None
+        xs = self._inputs()
+        if not all(a.ndim and self.y.ndim and len(a) == len(self.y) for a in xs):
             raise ValueError(
                 f"Batches: expected x and y with the same first axis, "
-                f"got {self.x.shape} and {self.y.shape}"
+                f"got {' and '.join(str(a.shape) for a in (*xs, self.y))}"
             )
         if lengths is not None:
-            if self.x.ndim < 2:
-                raise ValueError(
-                    f"Batches: expected x of shape (N, T, ...) to go with lengths, "
-                    f"got {self.x.shape}"
-                )
-            self.lengths = check_lengths("Batches", lengths, *self.x.shape[:2])
+            self.lengths = self._checked(lengths)
         self.batch_size = check_size("Batches", "batch_size", batch_size)
         self.seed = check_size("Batches", "seed", seed, least=0)
         self.shuffle = shuffle
@@ -70,13 +68,13 @@ class Batches:
         self._epoch = 0
         if len(self) == 0:
             raise ValueError(
-                f"Batches: no batch of {batch_size} in {len(self.x)} examples "
+                f"Batches: no batch of {batch_size} in {len(self.y)} examples "
                 f"(drop_last={drop_last})"
             )
 
     def __len__(self):
         """Number of batches in an epoch."""
-        full, rest = divmod(len(self.x), self.batch_size)
+        full, rest = divmod(len(self.y), self.batch_size)
         return full + (rest > 0 and not self.drop_last)
 
     def set_epoch(self, epoch):
@@ -91,22 +89,53 @@ class Batches:
 
     def __iter__(self):
         """Iterate over ``(x, y)``, or ``(x, y, lengths)`` if there are lengths."""
-        order = np.arange(len(self.x))
+        order = np.arange(len(self.y))
         if self.shuffle:
             order = np.random.default_rng([self.seed, self._epoch]).permutation(order)
         self._epoch += 1
         starts = range(0, len(self) * self.batch_size, self.batch_size)
         return (self._batch(order[i : i + self.batch_size]) for i in starts)
 
+    def _inputs(self):
+        """The arrays of x as a tuple, also if there is one."""
+        return self.x if isinstance(self.x, tuple) else (self.x,)
+
+    def _checked(self, lengths):
+        """The lengths of each input, as integer arrays in a tuple if x is one."""
+        xs, pair = self._inputs(), isinstance(self.x, tuple)
+        if pair and not (isinstance(lengths, tuple) and len(lengths) == len(xs)):
+            raise ValueError(
+                f"Batches: expected a tuple of lengths, one array for each of the "
+                f"{len(xs)} inputs"
+            )
+        for a in xs:
+            if a.ndim < 2:
+                raise ValueError(
+                    f"Batches: expected x of shape (N, T, ...) to go with lengths, "
+                    f"got {a.shape}"
+                )
+        checked = tuple(
+            check_lengths("Batches", n, *a.shape[:2])
+            for n, a in zip(lengths if pair else (lengths,), xs, strict=True)
+        )
+        return checked if pair else checked[0]
+
     def _batch(self, chosen):
-        x, y = self.x[chosen], self.y[chosen]
+        xs, y = tuple(a[chosen] for a in self._inputs()), self.y[chosen]
+        pair = isinstance(self.x, tuple)
         if self.lengths is None:
-            return x, y
-        lengths = self.lengths[chosen]
-        longest = lengths.max()
-        if y.ndim > 1 and y.shape[1] == x.shape[1]:  # y has the time axis too
-            y = y[:, :longest]
-        return x[:, :longest], y, lengths
+            return (xs if pair else xs[0]), y
+        every = self.lengths if pair else (self.lengths,)
+        lengths = tuple(n[chosen] for n in every)
+        if y.ndim > 1 and y.shape[1] == xs[-1].shape[1]:  # y has the time axis too
+            y = y[:, : lengths[-1].max()]
+        xs = tuple(a[:, : n.max()] for a, n in zip(xs, lengths, strict=True))
+        return (xs, y, lengths) if pair else (xs[0], y, lengths[0])
+
+
+def _arrays(x):
+    """An array, or a tuple of arrays where a tuple was given."""
+    return tuple(map(np.asarray, x)) if isinstance(x, tuple) else np.asarray(x)
 
 
 class StreamBatches:

@@ -14,7 +14,8 @@ import numpy as np
 FLOATS = ("float32", "float64")
 
 
-def _text(shape):
+def shape_text(shape):
+    """Text of a shape: ``(2, 3)``, or ``(None, 3)`` where any size will do."""
     inner = ", ".join(str(n) for n in shape)
     return f"({inner},)" if len(shape) == 1 else f"({inner})"
 
@@ -63,7 +64,7 @@ def check_shape(owner, name, array, expected):
     shape = getattr(array, "shape", None)
     if shape is None:
         raise TypeError(
-            f"{owner}: expected {name} to be an array of shape {_text(expected)}, "
+            f"{owner}: expected {name} to be an array of shape {shape_text(expected)}, "
             f"got {type_name(array)}"
         )
     fits = len(shape) == len(expected) and all(
@@ -73,8 +74,8 @@ def check_shape(owner, name, array, expected):
     if not fits:
         empty = " (empty)" if 0 in shape else ""
         raise ValueError(
-            f"{owner}: expected {name} of shape {_text(expected)}, "
-            f"got {_text(shape)}{empty}"
+            f"{owner}: expected {name} of shape {shape_text(expected)}, "
+            f"got {shape_text(shape)}{empty}"
         )
 
 
@@ -162,10 +163,12 @@ def check_state_dict(owner, expected, given):
     ``expected`` maps names to shapes, ``given`` maps names to arrays.
     """
     check_type(owner, "state dict", given, Mapping, "a dict of arrays by name")
-    wrong = [f"missing {k} {_text(s)}" for k, s in expected.items() if k not in given]
+    wrong = [
+        f"missing {k} {shape_text(s)}" for k, s in expected.items() if k not in given
+    ]
     wrong += [f"unknown {k}" for k in given if k not in expected]
     wrong += [
-        f"{k}: expected {_text(expected[k])}, got {_text(np.shape(v))}"
+        f"{k}: expected {shape_text(expected[k])}, got {shape_text(np.shape(v))}"
         for k, v in given.items()
         if k in expected and tuple(np.shape(v)) != tuple(expected[k])
     ]
@@ -219,11 +222,13 @@ def gradient_check(subject, *inputs, tolerance=1e-7, eps=1e-6, seed=0, **options
     Parameters
     ----------
     subject : layer or function
-        A NumPy layer in float64, called as ``subject(*inputs, **options)``; or a
+        A NumPy layer in float64, called as ``subject(*inputs, **options)``, which
+        returns y, or y and a state or attention weights; or a
         function of the float64 ``inputs`` returning ``(value, gradients)`` with one
         gradient (or None, to skip it) per input.
     *inputs : ndarray of any shape
-        Float64 inputs are differentiated; integer ids are passed through.
+        Float64 inputs are differentiated; integer ids, or a tuple of them, are passed
+        through.
     tolerance : float, default=1e-7
         Largest ``|analytic - numeric| / max(1, |analytic|, |numeric|)`` allowed.
     eps : float, default=1e-6
@@ -259,8 +264,8 @@ def gradient_check(subject, *inputs, tolerance=1e-7, eps=1e-6, seed=0, **options
             )
         if np.shape(analytic) != array.shape:
             raise AssertionError(
-                f"gradient of {name}: expected shape {_text(array.shape)}, "
-                f"got {_text(np.shape(analytic))}"
+                f"gradient of {name}: expected shape {shape_text(array.shape)}, "
+                f"got {shape_text(np.shape(analytic))}"
             )
         numeric = numerical_gradient(scalar, array, eps)
         scale = np.maximum(1.0, np.maximum(np.abs(analytic), np.abs(numeric)))
@@ -310,10 +315,14 @@ def _scalar_and_gradients(subject, inputs, options, seed):
 
     if isinstance(result, tuple):
         dstate = _like(result[1], iter(weights[1:]))
-        dx = subject.backward(weights[0], dstate=dstate)
+        dx = subject.backward(weights[0], dstate)
     else:
         dx = subject.backward(weights[0])
-    pairs = [] if dx is None else [("x", inputs[0], dx.copy())]
+    if isinstance(dx, tuple):  # a layer of several inputs
+        named = zip(inputs, dx, strict=True)
+        pairs = [(f"input {k}", a, d.copy()) for k, (a, d) in enumerate(named)]
+    else:
+        pairs = [] if dx is None else [("x", inputs[0], dx.copy())]
     pairs += [(k, p, subject.grads[k].copy()) for k, p in subject.params.items()]
     if options.get("state") is not None:
         arrays = _leaves(options["state"])
@@ -326,14 +335,14 @@ def _scalar_and_gradients(subject, inputs, options, seed):
 
 
 def _leaves(tree):
-    """The arrays of a nested tuple, in order."""
-    if not isinstance(tree, tuple):
-        return [tree]
+    """The arrays of nested tuples and lists, in order; None stands for no array."""
+    if not isinstance(tree, tuple | list):
+        return [] if tree is None else [tree]
     return [leaf for branch in tree for leaf in _leaves(branch)]
 
 
 def _like(tree, values):
-    """The nested tuple ``tree`` with its arrays replaced by the next ``values``."""
-    if not isinstance(tree, tuple):
-        return next(values)
-    return tuple(_like(branch, values) for branch in tree)
+    """The nested ``tree`` with its arrays replaced by the next ``values``."""
+    if not isinstance(tree, tuple | list):
+        return None if tree is None else next(values)
+    return type(tree)(_like(branch, values) for branch in tree)

@@ -3,19 +3,22 @@
 One look at it answers: which shapes flow, and where do the parameters sit?
 """
 
+import math
 import re
 import textwrap
 from itertools import zip_longest
+
+from rnnlib.checks import shape_text
 
 _WIDTHS = (33, 24, 15)
 
 
 def summary(model):
-    """Text table of a `Sequential`'s layers, output shapes and parameter counts.
+    """Text table of a model's layers, output shapes and parameter counts.
 
     Parameters
     ----------
-    model : Sequential
+    model : Sequential or EncoderDecoder
         Of either engine.
 
     Returns
@@ -23,43 +26,23 @@ def summary(model):
     str
         The table that Keras 3 prints for the same model, line by line.
     """
-    shape = _input_shape(model.layers[0])
     rows, seen, total = [], {}, 0
-    for layer in model.layers:
-        shape = layer.output_shape(shape)
+    for layer, shape in model.summary_rows():
         kind = type(layer).__name__
-        name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind).lower()
+        name = _snake(kind)
         seen[name] = seen.get(name, -1) + 1
         if seen[name]:
             name = f"{name}_{seen[name]}"
-        count = sum(_product(s) for s in _all_shapes(layer))
+        count = sum(map(math.prod, layer.shapes().values()))
         total += count
-        shown = f"({', '.join('None' if n is None else f'{n}' for n in shape)})"
-        rows.append((f"{name} ({kind})", shown, f"{count:,}"))
+        rows.append((f"{name} ({kind})", shape_text(shape), f"{count:,}"))
     size = sum(array.nbytes for array in model.state_dict().values())
-    return _draw(rows, total, size)
+    return _draw(model.title, rows, total, size)
 
 
-def _input_shape(layer):
-    """Shape of an input for the first layer, with None for any size."""
-    first = layer.directions[0] if hasattr(layer, "directions") else layer
-    if hasattr(first, "vocab_size"):
-        return (None, None)
-    features = getattr(first, "input_size", getattr(first, "size", None))
-    return (None, None, features) if layer.has_state else (None, features)
-
-
-def _all_shapes(layer):
-    """Parameter shapes of a layer and, for a bidirectional one, of its two parts."""
-    parts = getattr(layer, "directions", (layer,))
-    return [shape for part in parts for shape in part.shapes().values()]
-
-
-def _product(shape):
-    result = 1
-    for n in shape:
-        result *= n
-    return result
+def _snake(kind):
+    """LayerNorm -> layer_norm."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind).lower()
 
 
 def _bytes(n):
@@ -70,7 +53,7 @@ def _bytes(n):
         n /= 1024
 
 
-def _draw(rows, total, size):
+def _draw(title, rows, total, size):
     def line(cells, bar):
         a, b, c = (w - 2 for w in _WIDTHS)
         # A cell that is too long goes on below, broken between words.
@@ -87,7 +70,7 @@ def _draw(rows, total, size):
     amount = f"{total:,} ({_bytes(size)})"
     return "\n".join(
         [
-            'Model: "sequential"',
+            f'Model: "{title}"',
             rule("┏", "┳", "┓", "━"),
             line(("Layer (type)", "Output Shape", "Param #"), "┃"),
             rule("┡", "╇", "┩", "━"),

@@ -12,22 +12,27 @@ import warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from rnnlib import checkpoint as files
-from rnnlib.checks import check_number, check_size, type_name
+from rnnlib.checks import check_lengths, check_number, check_size, type_name
 
 FIT = """Train a model.
 
     Parameters
     ----------
-    model : Sequential
+    model : Sequential or EncoderDecoder
     batches : re-iterable of (x, y) or (x, y, lengths)
         One run through it is an epoch. If it has ``set_epoch``, it is told which one.
         x of shape (B, T) or (B, T, I), y of a shape that the loss takes, lengths (B,).
+        For an EncoderDecoder x is the pair (source, target_in) of shapes (B, T) and
+        (B, U), y is (B, U), and lengths is (source_lengths, target_lengths).
     loss : callable
         `cross_entropy`, `mse`, `ctc_loss` or any function ``(logits, y)``. NumPy:
         returns the loss and its gradient. torch: returns a scalar tensor. When a batch
         has lengths and the logits are (B, T, O), it is called as
-        ``loss(logits, y, mask=mask)`` with the (B, T) mask of valid steps.
+        ``loss(logits, y, mask=mask)`` with the (B, T) mask of valid steps, of the
+        target if x is a pair.
     optimizer : SGD or Adam
         Built from ``model``; in torch any ``torch.optim.Optimizer``.
     epochs : int
@@ -66,7 +71,7 @@ EVALUATE = """Mean of a loss or metric over all entries of batches, without trai
 
     Parameters
     ----------
-    model : Sequential
+    model : Sequential or EncoderDecoder
     batches : iterable of (x, y) or (x, y, lengths)
         Arrays of the shapes that `fit` takes.
     loss : callable, default=cross_entropy
@@ -165,6 +170,21 @@ def unpack(batch):
             f"got {len(batch)} entries"
         )
     return (*batch, None)[:3]
+
+
+def forward(model, x, lengths, state, stateful):
+    """Logits, the mask of their valid steps (None if all are), and the next state."""
+    if stateful:
+        logits, state = model(x, lengths=lengths, state=state, return_state=True)
+    else:
+        logits = model(x, lengths=lengths)
+    if lengths is None or logits.ndim < 3:
+        return logits, None, state
+    if isinstance(x, tuple):  # (source, target_in): the logits' steps are the target's
+        lengths = lengths[-1]
+    B, T = logits.shape[:2]
+    mask = np.arange(T) < check_lengths("fit", lengths, B, T)[:, None]
+    return logits, mask, state
 
 
 def count(y_shape, logits_ndim, mask):

@@ -57,6 +57,8 @@ def names(engine):
         "both": rl.Bidirectional(rl.GRU(3, 4)), "dense": rl.Dense(3, 4),
         "stack": rl.Sequential(rl.Dropout(0.5), rl.GRU(3, 4)),
         "backwards": rl.Sequential(rl.GRU(3, 4, reverse=True)),
+        "look": rl.Attention(3, 4, "additive"), "deep": rl.Residual(rl.GRU(3, 3)),
+        "translator": rl.EncoderDecoder(5, 6, 3, 4),
         "foreign": Engine(SECOND[engine.name]).rl.LSTM(3, 4),
         "model": model, "fit": fit, "x": x, "y": y, "batches": [(x, y)],
         "nan": np.nan, "inf": np.inf, "none": np.zeros((2, 5), bool),
@@ -79,6 +81,7 @@ def refuse(engine, code, error):
         ("{other}", ARRAY[SECOND[engine.name]]),
         ("{alien}", LSTM[SECOND[engine.name]]),
         ("{layers}", f"rnnlib.{engine.name}.layers"),
+        ("{composite}", f"rnnlib.{engine.name}.composite"),
     ):
         error = error.replace(word, by_engine)
     with pytest.raises((TypeError, ValueError)) as caught:
@@ -252,7 +255,7 @@ Sequential()
 Sequential([lstm])
     TypeError: Sequential: expected layers of {layers} (and no Sequential among them), got list
 Sequential(Sequential(lstm))
-    TypeError: Sequential: expected layers of {layers} (and no Sequential among them), got {layers}.Sequential
+    TypeError: Sequential: expected layers of {layers} (and no Sequential among them), got {composite}.Sequential
 Sequential(foreign)
     TypeError: Sequential: expected layers of {layers} (and no Sequential among them), got {alien}
 Sequential(dense, dense)
@@ -266,6 +269,108 @@ gru.load_state_dict([1, 2])
     TypeError: GRU(3, 4): expected state dict to be a dict of arrays by name, got list
 """)  # noqa: E501
 def test_a_bad_setting_is_named(engine, code, error):
+    refuse(engine, code, error)
+
+
+@cases("""
+look(zeros(2, 5, 2), zeros(2, 7, 4))
+    ValueError: Attention(3, 4): expected query of shape (B, U, 3), got (2, 5, 2)
+look(zeros(2, 3), zeros(2, 7, 4))
+    ValueError: Attention(3, 4): expected query of shape (B, U, 3), got (2, 3)
+look(zeros(2, 5, 3), zeros(3, 7, 4))
+    ValueError: Attention(3, 4): expected keys of shape (2, T, 4), got (3, 7, 4)
+look(zeros(2, 5, 3), zeros(2, 0, 4))
+    ValueError: Attention(3, 4): expected keys of shape (2, T, 4), got (2, 0, 4) (empty)
+look(zeros(2, 5, 3), zeros(2, 7, 4, dtype="float64"))
+    TypeError: Attention(3, 4): expected keys of dtype float32, got float64
+look(zeros(2, 5, 3), others(2, 7, 4))
+    TypeError: Attention(3, 4): expected keys to be {own}, got {other}
+look(zeros(2, 5, 3), zeros(2, 7, 4), lengths=[8, 1])
+    ValueError: Attention(3, 4): expected lengths in [1, 8), got 8
+look(zeros(2, 5, 3), zeros(2, 7, 4), lengths=[0, 1])
+    ValueError: Attention(3, 4): expected lengths in [1, 8), got 0
+Attention(3, 4)
+    ValueError: Attention(3, 4): expected equal sizes with kind='dot'; make them so with a Dense layer, or use kind='additive'
+Attention(3, 3, hidden_size=4)
+    ValueError: Attention(3, 3): expected hidden_size with kind='additive' only
+Attention(3, 3, "general")
+    ValueError: Attention(3, 3): expected kind to be one of 'dot', 'additive', got 'general'
+Attention(3, 3, "additive", hidden_size=0)
+    ValueError: Attention(3, 3): expected hidden_size >= 1, got 0
+""")  # noqa: E501
+def test_what_attention_cannot_use_is_named(engine, code, error):
+    refuse(engine, code, error)
+
+
+@cases("""
+Residual(gru)
+    ValueError: Residual: expected a layer with outputs of the shape of its inputs, got GRU(3, 4): (None, None, 3) -> (None, None, 4)
+Residual(LSTM(3, 3, return_sequences=False))
+    ValueError: Residual: expected a layer with outputs of the shape of its inputs, got LSTM(3, 3): (None, None, 3) -> (None, 3)
+Residual(Bidirectional(GRU(3, 3)))
+    ValueError: Residual: expected a layer with outputs of the shape of its inputs, got Bidirectional(GRU(3, 3)): (None, None, 3) -> (None, None, 6)
+Residual(Sequential(Dropout(0.5), LayerNorm(3), gru))
+    ValueError: Residual: expected a layer with outputs of the shape of its inputs, got Sequential(Dropout(0.5), LayerNorm(3), GRU(3, 4)): (None, None, 3) -> (None, None, 4)
+Residual(Embedding(5, 2))
+    ValueError: Residual: expected a layer with outputs of the shape of its inputs, got Embedding(5, 2): (None, None) -> (None, None, 2)
+Residual(foreign)
+    TypeError: Residual: expected layer to be a layer of {layers}, got {alien}
+Residual(Dense(3, 3))(zeros(2, 3), lengths=[1, 1])
+    ValueError: Residual(Dense(3, 3)): expected neither state nor lengths, as Dense(3, 3) has no state
+deep(zeros(2, 5, 2))
+    ValueError: GRU(3, 3): expected x of shape (B, T, 3), got (2, 5, 2)
+deep(zeros(2, 5, 3), state=zeros(3, 3))
+    ValueError: GRU(3, 3): expected state h of shape (2, 3), got (3, 3)
+Sequential(Residual(Bidirectional(GRU(4, 2)))).step(zeros(2, 4))
+    ValueError: Sequential(Residual(Bidirectional(GRU(4, 2)))): step reads forwards; Residual(Bidirectional(GRU(4, 2))) needs the whole sequence
+""")  # noqa: E501
+def test_what_residual_cannot_use_is_named(engine, code, error):
+    refuse(engine, code, error)
+
+
+@cases("""
+translator(ids([[1, 2]]))
+    TypeError: EncoderDecoder(5, 6, 3, 4): expected x to be a pair (source, target_in), got {itself}
+translator((ids([[1, 2]]),))
+    ValueError: EncoderDecoder(5, 6, 3, 4): expected x to be a pair (source, target_in), got 1 entries
+translator((ids([1, 2]), ids([[1], [2]])))
+    ValueError: EncoderDecoder(5, 6, 3, 4): expected source of shape (B, T), got (2,)
+translator((ids([[1, 2]]), ids([[1], [2]])))
+    ValueError: EncoderDecoder(5, 6, 3, 4): expected target_in of shape (1, U), got (2, 1)
+translator((ids([[1, 5]]), ids([[1]])))
+    ValueError: Embedding(5, 3): expected ids in [0, 5), got 5
+translator((zeros(1, 2), ids([[1]])))
+    TypeError: Embedding(5, 3): expected ids to be integers, got dtype float32
+translator((ids([[1, 2]]), ids([[1]])), lengths=[1])
+    ValueError: EncoderDecoder(5, 6, 3, 4): expected lengths to be a pair (source_lengths, target_lengths), got 1 entries
+translator((ids([[1, 2]]), ids([[1]])), lengths=([3], [1]))
+    ValueError: GRU(3, 4): expected lengths in [1, 3), got 3
+translator((ids([[1, 2]]), ids([[1]])), lengths=([2], [2]))
+    ValueError: EncoderDecoder(5, 6, 3, 4): expected lengths in [1, 2), got 2
+translator.encode(ids([1, 2]))
+    ValueError: EncoderDecoder(5, 6, 3, 4): expected source of shape (N, T), got (2,)
+translator.step(ids([[1]]), translator.encode(ids([[1]])))
+    ValueError: EncoderDecoder(5, 6, 3, 4): expected ids of shape (N,), got (1, 1)
+translator.step(ids([1]), None)
+    TypeError: EncoderDecoder(5, 6, 3, 4): expected state to be a pair (decoder states, memory) from encode, got NoneType
+translator.step(ids([1, 2]), translator.encode(ids([[1]])))
+    ValueError: GRU(3, 4): expected state h of shape (2, 4), got (1, 4)
+EncoderDecoder(5, 6, 3, 5, bidirectional=True)
+    ValueError: EncoderDecoder(5, 6, 3, 5): expected an even hidden_size with bidirectional=True, got 5
+EncoderDecoder(5, 6, 3, 4, cell="gru")
+    ValueError: EncoderDecoder(5, 6, 3, 4): expected cell to be one of 'RNN', 'LSTM', 'GRU', got 'gru'
+EncoderDecoder(5, 6, 3, 4, attention=True)
+    ValueError: EncoderDecoder(5, 6, 3, 4): expected attention to be one of None, 'dot', 'additive', got True
+EncoderDecoder(5, 6, 3, 4, layers=0)
+    ValueError: EncoderDecoder(5, 6, 3, 4): expected layers >= 1, got 0
+EncoderDecoder(5, 6, 3, 4, dropout=1)
+    ValueError: EncoderDecoder(5, 6, 3, 4): expected dropout in [0, 1), got 1
+fit([((ids([[1, 2]]), ids([[1]])), ids([[1]]))], model=translator, stateful=True)
+    ValueError: EncoderDecoder(5, 6, 3, 4): stateful=True reads forwards; the encoder needs the whole source
+translator.load_state_dict({})
+    ValueError: EncoderDecoder(5, 6, 3, 4): state dict does not fit: missing encoder.0.W (5, 3); missing encoder.2.W_xh (3, 12); missing encoder.2.W_hh (4, 12); missing encoder.2.b_h (12,); missing encoder.2.b_hn (4,); missing decoder.0.W (6, 3); missing decoder.2.W_xh (3, 12); missing decoder.2.W_hh (4, 12); missing decoder.2.b_h (12,); missing decoder.2.b_hn (4,); missing output.W (4, 6); missing output.b (6,)
+""")  # noqa: E501
+def test_what_the_encoder_decoder_cannot_use_is_named(engine, code, error):
     refuse(engine, code, error)
 
 
@@ -458,6 +563,12 @@ TAKERS = {
     "Embedding(SIZE, 4)": "vocab_size",
     "Embedding(3, SIZE)": "dim",
     "LayerNorm(SIZE)": "size",
+    "Attention(SIZE, 4)": "query_size",
+    "Attention(3, SIZE)": "key_size",
+    "EncoderDecoder(SIZE, 4, 4, 4)": "source_vocab",
+    "EncoderDecoder(4, SIZE, 4, 4)": "target_vocab",
+    "EncoderDecoder(4, 4, SIZE, 4)": "dim",
+    "EncoderDecoder(4, 4, 4, SIZE)": "hidden_size",
 }
 
 

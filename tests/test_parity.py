@@ -80,7 +80,10 @@ def test_both_engines_have_the_same_signatures(name):
     assert ours == parameters(getattr(rnnlib.torch, name))
 
 
-@pytest.mark.parametrize("name", ["RNN", "LSTM", "GRU", "Bidirectional", "Sequential"])
+CALLED = ["RNN", "LSTM", "GRU", "Bidirectional", "Residual", "Sequential"]
+
+
+@pytest.mark.parametrize("name", [*CALLED, "Attention", "EncoderDecoder"])
 def test_layers_are_called_alike(name):
     ours = parameters(getattr(rnnlib.numpy, name).__call__)
     assert ours == parameters(getattr(rnnlib.torch, name).forward)
@@ -95,6 +98,11 @@ LAYERS = {
     "Embedding": lambda rl, **o: rl.Embedding(5, 3, **o),
     "Dense": lambda rl, **o: rl.Dense(3, 4, **o),
     "LayerNorm": lambda rl, seed=None, **o: rl.LayerNorm(3, **o),
+    "Attention": lambda rl, **o: rl.Attention(3, 4, "additive", **o),
+    "Residual": lambda rl, **o: rl.Residual(rl.Bidirectional(rl.GRU(4, 2, **o))),
+    "EncoderDecoder": lambda rl, **o: rl.EncoderDecoder(
+        5, 4, 3, 2, attention="additive", bidirectional=True, layers=2, **o
+    ),
     "Sequential": lambda rl, seed=None, **o: rl.Sequential(
         rl.Embedding(5, 3, **o),
         rl.Dropout(0.5),

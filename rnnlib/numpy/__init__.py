@@ -4,15 +4,11 @@
 """
 
 from rnnlib.numpy.activations import leaky_relu, relu, sigmoid, softmax, tanh
+from rnnlib.numpy.attention import Attention
+from rnnlib.numpy.composite import Bidirectional, Residual, Sequential
 from rnnlib.numpy.ctc import ctc_loss
-from rnnlib.numpy.layers import (
-    Bidirectional,
-    Dense,
-    Dropout,
-    Embedding,
-    LayerNorm,
-    Sequential,
-)
+from rnnlib.numpy.encoder_decoder import EncoderDecoder
+from rnnlib.numpy.layers import Dense, Dropout, Embedding, LayerNorm
 from rnnlib.numpy.losses import cross_entropy, mse
 from rnnlib.numpy.optim import SGD, Adam, clip_grad_norm
 from rnnlib.numpy.recurrent import GRU, LSTM, RNN
@@ -24,11 +20,14 @@ __all__ = [
     "RNN",
     "SGD",
     "Adam",
+    "Attention",
     "Bidirectional",
     "Dense",
     "Dropout",
     "Embedding",
+    "EncoderDecoder",
     "LayerNorm",
+    "Residual",
     "Sequential",
     "clip_grad_norm",
     "cross_entropy",

@@ -24,6 +24,7 @@ class Layer:
     """What every NumPy layer has: params, grads, a training flag, a state dict."""
 
     training = True
+    _parts = {}  # the layers that it is made of, by name
     _cache = None  # what a forward pass leaves for its backward pass
 
     def _check(self, name, array, shape):
@@ -40,7 +41,7 @@ class Layer:
     def train(self, mode=True):
         """Switch training behaviour (dropout) to ``mode``; returns the layer."""
         self.training = bool(mode)
-        for layer in self._children():
+        for layer in self._parts.values():
             layer.train(mode)
         return self
 
@@ -48,8 +49,14 @@ class Layer:
         """Switch training behaviour off; returns the layer."""
         return self.train(False)
 
-    def _children(self):
-        return ()
+    def _valid(self, x, lengths):
+        """(B, T) mask that is False where the steps of x (B, T, …) are padding."""
+        B, T = x.shape[:2]
+        return np.arange(T) < check_lengths(self, lengths, B, T)[:, None]
+
+    def _without_padding(self, x, lengths):
+        valid = self._valid(x, lengths)[..., None]  # (B, T, 1)
+        return np.where(valid, x, x.dtype.type(0))
 
     def state_dict(self):
         """Copies of all parameters by name, such as ``1.W_xh``."""
@@ -86,35 +93,6 @@ class Leaf(Layer):
     def _store(self, values):
         for name, value in values.items():
             self.params[name] = value.astype(self.dtype)
-
-
-class Composite(Layer):
-    """A layer made of named layers; its names carry theirs in front."""
-
-    engine = Layer
-
-    def _adopt(self, layers):
-        self._parts = layers
-
-    def _children(self):
-        return self._parts.values()
-
-    def _joined(self, attribute):
-        return {
-            f"{name}.{key}": array
-            for name, layer in self._parts.items()
-            for key, array in getattr(layer, attribute).items()
-        }
-
-    @property
-    def params(self):
-        """The parameter arrays by name, such as ``1.W_xh``."""
-        return self._joined("params")
-
-    @property
-    def grads(self):
-        """The last gradients under the names of ``params``."""
-        return self._joined("grads")
 
 
 class Embedding(specs.EmbeddingSpec, Leaf):
@@ -218,75 +196,3 @@ class LayerNorm(specs.LayerNormSpec, Leaf):
         # The mean and the variance depend on x too: take out what they explain.
         along = (d * xhat).mean(axis=-1, keepdims=True)
         return scale * (d - d.mean(axis=-1, keepdims=True) - xhat * along)
-
-
-class Bidirectional(specs.BidirectionalSpec, Composite):
-    __doc__ = specs.BidirectionalSpec.__doc__
-
-    @property
-    def directions(self):
-        """The forward and the backward layer."""
-        return tuple(self._parts.values())
-
-    def __call__(self, x, state=None, lengths=None):
-        states = self._states(state)
-        (y_f, s_f), (y_b, s_b) = (
-            layer(x, s, lengths)
-            for layer, s in zip(self.directions, states, strict=True)
-        )
-        y = np.concatenate([y_f, y_b], axis=-1)
-        self._cache = y.shape
-        return y, (s_f, s_b)
-
-    def backward(self, dy, dstate=None):
-        """Backpropagation through time in both layers.
-
-        Parameters
-        ----------
-        dy : ndarray of the shape of y
-        dstate : pair of states, optional
-            Gradient that reaches the returned state.
-
-        Returns
-        -------
-        dx : ndarray of shape (B, T, I)
-            0 past each length. Also sets ``grads`` and ``dstate``, the gradient that
-            reaches the initial state.
-        """
-        forward, backward = self.directions
-        H = self.hidden_size
-        self._check("dy", dy, self._take_cache())
-        d_f, d_b = self._states(dstate, name="dstate")
-        dx = forward.backward(np.ascontiguousarray(dy[..., :H]), d_f)
-        dx = dx + backward.backward(np.ascontiguousarray(dy[..., H:]), d_b)
-        self.dstate = (forward.dstate, backward.dstate)
-        return dx
-
-
-class Sequential(specs.SequentialSpec, Composite):
-    __doc__ = specs.SequentialSpec.__doc__
-
-    def __call__(self, x, lengths=None, state=None, return_state=False):
-        return self._run(x, lengths, state, return_state)
-
-    def _without_padding(self, x, lengths):
-        B, T, _ = x.shape
-        lengths = check_lengths(self, lengths, B, T)
-        valid = np.arange(T) < lengths[:, None]  # (B, T)
-        return np.where(valid[..., None], x, x.dtype.type(0))
-
-    def backward(self, dy):
-        """Backpropagate through all layers and fill their grads.
-
-        Parameters
-        ----------
-        dy : ndarray of the shape of y
-
-        Returns
-        -------
-        dx : ndarray of the shape of x, or None
-            Gradient of the model's input; ids have none.
-        """
-        for layer in reversed(self.layers):
-            dy = layer.backward(dy)
-        return dy

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from rnnlib import training
-from rnnlib.checks import check_lengths, check_state_dict, check_type
+from rnnlib.checks import check_state_dict, check_type
 from rnnlib.numpy.layers import Dropout
 from rnnlib.numpy.losses import cross_entropy
 from rnnlib.numpy.optim import clip_grad_norm
@@ -32,7 +32,7 @@ def fit(
 
     @np.errstate(over="ignore", invalid="ignore")  # what overflows is an error below
     def step(batch, state):
-        value, dlogits, weight, state = _measure(model, batch, loss, state)
+        value, dlogits, weight, state = _measure(model, batch, loss, state, stateful)
         check_type("fit", "gradient of the loss", dlogits, np.ndarray, "a NumPy array")
         model.backward(dlogits)
         norm = clip_grad_norm(model, math.inf if clip is None else clip)
@@ -72,7 +72,7 @@ def evaluate(model, batches, *, loss=cross_entropy, stateful=False):
         model.check_forwards("stateful=True")
 
     def measure(batch, state):
-        value, _, weight, state = _measure(model, batch, loss, state)
+        value, _, weight, state = _measure(model, batch, loss, state, stateful)
         return value, weight, state
 
     before = model.training
@@ -86,23 +86,21 @@ def evaluate(model, batches, *, loss=cross_entropy, stateful=False):
 evaluate.__doc__ = training.EVALUATE
 
 
-def _measure(model, batch, loss, state):
+def _measure(model, batch, loss, state, stateful):
     """Loss, gradient (None for a metric), number of entries and next state."""
     x, y, lengths = training.unpack(batch)
-    logits, state = model(x, lengths=lengths, state=state, return_state=True)
+    logits, mask, state = training.forward(model, x, lengths, state, stateful)
     check_type("fit", "y", y, np.ndarray, "a NumPy array")
-    mask, kwargs = None, {}
-    if lengths is not None and logits.ndim == 3:
-        B, T = logits.shape[:2]
-        mask = np.arange(T) < check_lengths("fit", lengths, B, T)[:, None]
-        kwargs = {"mask": mask}
-    result = loss(logits, y, **kwargs)
+    result = loss(logits, y) if mask is None else loss(logits, y, mask=mask)
     value, dlogits = result if isinstance(result, tuple) else (result, None)
     return float(value), dlogits, training.count(y.shape, logits.ndim, mask), state
 
 
-def _generators(model):
-    return [layer.rng for layer in model.layers if isinstance(layer, Dropout)]
+def _generators(layer):
+    """Those of all Dropout layers inside, in order."""
+    if isinstance(layer, Dropout):
+        return [layer.rng]
+    return [rng for part in layer._parts.values() for rng in _generators(part)]
 
 
 def _save(model, optimizer):

@@ -3,7 +3,10 @@
 `rnnlib.numpy` exports the same names with the same signatures.
 """
 
+from rnnlib.torch.attention import Attention
+from rnnlib.torch.composite import Bidirectional, Residual, Sequential
 from rnnlib.torch.ctc import ctc_loss
+from rnnlib.torch.encoder_decoder import EncoderDecoder
 from rnnlib.torch.functional import (
     cross_entropy,
     leaky_relu,
@@ -13,14 +16,7 @@ from rnnlib.torch.functional import (
     softmax,
     tanh,
 )
-from rnnlib.torch.layers import (
-    Bidirectional,
-    Dense,
-    Dropout,
-    Embedding,
-    LayerNorm,
-    Sequential,
-)
+from rnnlib.torch.layers import Dense, Dropout, Embedding, LayerNorm
 from rnnlib.torch.recurrent import GRU, LSTM, RNN
 from rnnlib.torch.train import SGD, Adam, clip_grad_norm, evaluate, fit
 
@@ -30,11 +26,14 @@ __all__ = [
     "RNN",
     "SGD",
     "Adam",
+    "Attention",
     "Bidirectional",
     "Dense",
     "Dropout",
     "Embedding",
+    "EncoderDecoder",
     "LayerNorm",
+    "Residual",
     "Sequential",
     "clip_grad_norm",
     "cross_entropy",

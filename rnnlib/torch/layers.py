@@ -52,6 +52,16 @@ class Layer(nn.Module):
             return dtype_name(p)
         return self.dtype
 
+    def _valid(self, x, lengths):
+        """(B, T) mask that is False where the steps of x (B, T, …) are padding."""
+        B, T = x.shape[:2]
+        lengths = torch.from_numpy(check_lengths(self, lengths, B, T))
+        return torch.arange(T) < lengths[:, None]
+
+    def _without_padding(self, x, lengths):
+        valid = self._valid(x, lengths)[..., None]  # (B, T, 1)
+        return torch.where(valid.to(x.device), x, 0)
+
     def load_state_dict(self, state, strict=True, assign=False):
         """Copy values into the parameters.
 
@@ -118,47 +128,3 @@ class LayerNorm(specs.LayerNormSpec, Layer):
         free = ("B",) if getattr(x, "ndim", 0) < 3 else ("B", "T")
         self._check("x", x, (*free, self.size))
         return nn.functional.layer_norm(x, (self.size,), self.g, self.b, self.eps)
-
-
-class Composite(Layer):
-    """A layer made of named layers; its names carry theirs in front."""
-
-    engine = Layer
-
-    def _adopt(self, layers):
-        # Straight into the table: add_module refuses the name "forward", which is
-        # also a method, but the parameters shall be called forward.W_xh.
-        self._modules.update(layers)
-
-    def _children(self):
-        return self._modules.values()
-
-
-class Bidirectional(specs.BidirectionalSpec, Composite):
-    __doc__ = specs.BidirectionalSpec.__doc__
-
-    @property
-    def directions(self):
-        """The forward and the backward layer."""
-        return tuple(self._children())
-
-    def forward(self, x, state=None, lengths=None):
-        states = self._states(state)
-        (y_f, s_f), (y_b, s_b) = (
-            layer(x, s, lengths)
-            for layer, s in zip(self.directions, states, strict=True)
-        )
-        return torch.cat([y_f, y_b], dim=-1), (s_f, s_b)
-
-
-class Sequential(specs.SequentialSpec, Composite):
-    __doc__ = specs.SequentialSpec.__doc__
-
-    def forward(self, x, lengths=None, state=None, return_state=False):
-        return self._run(x, lengths, state, return_state)
-
-    def _without_padding(self, x, lengths):
-        B, T, _ = x.shape
-        lengths = torch.from_numpy(check_lengths(self, lengths, B, T))
-        valid = (torch.arange(T) < lengths[:, None])[..., None]
-        return torch.where(valid.to(x.device), x, 0)

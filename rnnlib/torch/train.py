@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from rnnlib import training
-from rnnlib.checks import check_lengths, check_type
+from rnnlib.checks import check_type
 from rnnlib.torch.functional import cross_entropy
 from rnnlib.torch.layers import as_tensor
 
@@ -119,7 +119,7 @@ def fit(
 
     def step(batch, state):
         optimizer.zero_grad(set_to_none=True)
-        value, weight, state = _measure(model, batch, loss, state, device)
+        value, weight, state = _measure(model, batch, loss, state, stateful, device)
         check_type("fit", "the loss", value, torch.Tensor, "a scalar torch.Tensor")
         value.backward()
         norm = clip_grad_norm(model, math.inf if clip is None else clip)
@@ -161,7 +161,7 @@ def evaluate(model, batches, *, loss=cross_entropy, stateful=False):
     device = _device(model)
 
     def measure(batch, state):
-        value, weight, state = _measure(model, batch, loss, state, device)
+        value, weight, state = _measure(model, batch, loss, state, stateful, device)
         return float(value), weight, state
 
     before = model.training
@@ -194,21 +194,22 @@ def _device(model):
     return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
-def _measure(model, batch, loss, state, device):
+def _measure(model, batch, loss, state, stateful, device):
     """Loss, number of entries and next state of one batch of arrays or tensors."""
     x, y, lengths = training.unpack(batch)
-    for name, array in {"x": x, "y": y}.items():
-        kinds = torch.Tensor | np.ndarray
-        check_type("fit", name, array, kinds, "a torch.Tensor or a NumPy array")
-    x, y = as_tensor(x, device), as_tensor(y, device)
-    logits, state = model(x, lengths=lengths, state=state, return_state=True)
-    mask, kwargs = None, {}
-    if lengths is not None and logits.ndim == 3:
-        B, T = logits.shape[:2]
-        mask = np.arange(T) < check_lengths("fit", lengths, B, T)[:, None]
-        kwargs = {"mask": mask}
-    value = loss(logits, y, **kwargs)
+    x, y = _placed("x", x, device), _placed("y", y, device)
+    logits, mask, state = training.forward(model, x, lengths, state, stateful)
+    value = loss(logits, y) if mask is None else loss(logits, y, mask=mask)
     return value, training.count(y.shape, logits.ndim, mask), state
+
+
+def _placed(name, array, device):
+    """A tensor on the device, of a tensor or array; for a tuple, one of each."""
+    if isinstance(array, tuple):
+        return tuple(_placed(name, a, device) for a in array)
+    kinds = torch.Tensor | np.ndarray
+    check_type("fit", name, array, kinds, "a torch.Tensor or a NumPy array")
+    return as_tensor(array, device)
 
 
 def _cut(state):

@@ -181,8 +181,8 @@ class Wrong:
     def __call__(self, *args, **options):
         return self.layer(*args, **options)
 
-    def backward(self, dy, **options):
-        dx = self.layer.backward(dy, **options)
+    def backward(self, dy, *dstate):
+        dx = self.layer.backward(dy, *dstate)
         self.tamper(self.layer, dx)
         return dx
 
