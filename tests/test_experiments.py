@@ -19,7 +19,7 @@ def run(*arguments):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,  # seconds; a busy machine needs more than a quiet one
     )
 
 
