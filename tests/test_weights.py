@@ -1,8 +1,8 @@
 """Weights from torch, Keras and ONNX compute here what they computed there.
 
 What they computed there is written out below from the formulas in their documentation,
-gate by gate and step by step, with nothing shared with `rnnlib`. Where Keras itself is
-installed, it is asked too.
+gate by gate and step by step, with nothing shared with `rnnlib`. Where Keras itself, or
+onnx and onnxruntime, are installed, they are asked too.
 """
 
 import warnings
@@ -13,7 +13,7 @@ import torch
 
 import rnnlib.numpy as rl
 from rnnlib import weights
-from tests.engines import LENGTHS, B, H, I, T, inputs, worst_error
+from tests.engines import LENGTHS, B, H, I, T, inputs, leaves, worst_error
 
 
 def sigmoid(a):
@@ -386,6 +386,68 @@ def test_other_layers_compute_what_keras_itself_computes(keras):
     close(load(layer, weights.from_keras(theirs))(ids), expected, 1e-5)
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("both", [False, True], ids=["one-way", "two-way"])
+@pytest.mark.parametrize("name", KERAS)
+def test_masks_and_final_states_are_those_of_keras_itself(name, both, keras):
+    build, options = KERAS[name]
+    theirs = getattr(keras.layers, build.__name__)(
+        H, return_sequences=True, zero_output_for_mask=True, **options
+    )
+    theirs = keras.layers.Bidirectional(theirs) if both else theirs
+    theirs, _ = from_keras_itself(keras, theirs, inputs())
+    valid = np.arange(T) < LENGTHS[:, None]
+    expected = keras.ops.convert_to_numpy(theirs(inputs(), mask=valid))
+    layer = rl.Bidirectional(ours(name)) if both else ours(name)
+    y, state = load(layer, weights.from_keras(theirs))(inputs(), lengths=LENGTHS)
+    close(y, expected, 1e-5)
+    for part in (theirs.forward_layer, theirs.backward_layer) if both else (theirs,):
+        part.return_sequences, part.return_state = False, True
+    if both:
+        theirs.return_sequences, theirs.return_state = False, True
+    _, *states = theirs(inputs(), mask=valid)
+    close(
+        np.stack(leaves(state)),
+        np.stack([keras.ops.convert_to_numpy(s) for s in states]),
+        1e-5,
+    )
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_whole_model_computes_what_keras_itself_computes(keras):
+    kl, rng = keras.layers, np.random.default_rng(0)
+    theirs = keras.Sequential([kl.Embedding(9, I, mask_zero=True), kl.LSTM(H)])
+    theirs.add(kl.Dense(5))
+    theirs.build((None, T))
+    theirs.set_weights([rng.normal(0, 0.5, w.shape) for w in theirs.get_weights()])
+    model = rl.Sequential(
+        rl.Embedding(9, I), rl.LSTM(I, H, return_sequences=False), rl.Dense(H, 5)
+    )
+    state = {
+        f"{k}.{name}": value
+        for k, layer in enumerate(theirs.layers)
+        for name, value in weights.from_keras(layer).items()
+    }
+    ids = rng.integers(1, 9, (B, T))
+    ids[np.arange(T) >= LENGTHS[:, None]] = 0
+    expected = keras.ops.convert_to_numpy(theirs(ids))
+    close(load(model, state)(ids, lengths=LENGTHS), expected, 1e-5)
+    assert theirs.count_params() == sum(p.size for p in model.params.values())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_keras_itself_starts_from(keras):
+    """Glorot and orthogonal over all gates at once; ours go gate by gate."""
+    layer = keras.layers.LSTM(40)
+    layer.build((1, T, 30))
+    W_xh, W_hh, b_h = layer.get_weights()
+    limit = np.sqrt(6 / (30 + 4 * 40))
+    assert 0.98 * limit < np.abs(W_xh).max() <= limit * 1.0001
+    close(W_hh @ W_hh.T, np.eye(40), 1e-5)
+    assert np.linalg.svd(W_hh[:, :40], compute_uv=False).min() < 0.5
+    np.testing.assert_array_equal(b_h, np.repeat([0, 1, 0, 0], 40))
+
+
 # ---------------------------------------------------------------- ONNX
 
 
@@ -461,6 +523,65 @@ def test_layers_compute_what_onnx_operators_define(op, lbr, direction, with_b, l
         h, c = one if op == "LSTM" else (one, Y_c[d])
         close(h, Y_h[d], 1e-5)
         close(c, Y_c[d], 1e-5)
+
+
+@pytest.fixture(scope="module")
+def onnx_itself():
+    """Runs one recurrent operator in onnxruntime."""
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    helper, float32 = onnx.helper, onnx.TensorProto.FLOAT
+
+    def run(op, X, arrays, lengths, direction, lbr):
+        options = {"linear_before_reset": lbr} if op == "GRU" else {}
+        outputs = ["Y", "Y_h", *(["Y_c"] if op == "LSTM" else [])]
+        feed = {"X": X} | dict(zip("WRB", arrays, strict=False))
+        names = [n if n in feed else "" for n in "XWRB"]
+        if lengths is not None:
+            feed["lengths"] = np.asarray(lengths, "int32")
+            names.append("lengths")
+        node = helper.make_node(
+            op, names, outputs, hidden_size=H, direction=direction, **options
+        )
+        kinds = {
+            np.dtype("float32"): float32,
+            np.dtype("int32"): onnx.TensorProto.INT32,
+        }
+        graph = helper.make_graph(
+            [node],
+            op,
+            [
+                helper.make_tensor_value_info(n, kinds[a.dtype], a.shape)
+                for n, a in feed.items()
+            ],
+            [helper.make_tensor_value_info(n, float32, None) for n in outputs],
+        )
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9
+        )
+        session = runtime.InferenceSession(
+            model.SerializeToString(), providers=["CPUExecutionProvider"]
+        )
+        return session.run(None, feed)
+
+    return run
+
+
+@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["full", "ragged"])
+@pytest.mark.parametrize("with_b", [True, False], ids=["B", "no-B"])
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize(("op", "lbr"), ONNX)
+def test_our_transcription_of_the_operators_is_what_onnxruntime_computes(
+    op, lbr, direction, with_b, lengths, onnx_itself
+):
+    arrays = onnx_weights(op, 1 + (direction == "bidirectional"), with_b)
+    X = np.ascontiguousarray(inputs("float32", seed=8).transpose(1, 0, 2))
+    expected = onnx_operator(
+        op, X, *arrays, lengths=lengths, direction=direction, lbr=lbr
+    )
+    found = onnx_itself(op, X, arrays, lengths, direction, lbr)
+    for one, other in zip(found, expected, strict=False):  # only an LSTM has Y_c
+        close(one, other, 1e-5)
 
 
 @pytest.mark.parametrize(
