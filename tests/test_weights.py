@@ -1,13 +1,8 @@
 """Weights from torch and Keras compute here what they computed there.
 
 What they computed there is written out below from the formulas in their documentation,
-<<<<<<< HEAD
 gate by gate and step by step, with nothing shared with `rnnlib`. Where Keras itself is
 installed, it is asked too. ONNX is in test_weights_onnx.py.
-=======
-gate by gate and step by step, with nothing shared with `rnnlib`. Where Keras itself, or
-onnx and onnxruntime, are installed, they are asked too.
->>>>>>> w-frameworks
 """
 
 import warnings
@@ -18,11 +13,7 @@ import torch
 
 import rnnlib.numpy as rl
 from rnnlib import weights
-<<<<<<< HEAD
-from tests.engines import H, I, inputs, worst_error
-=======
 from tests.engines import LENGTHS, B, H, I, T, inputs, leaves, worst_error
->>>>>>> w-frameworks
 
 
 def sigmoid(a):
@@ -395,8 +386,6 @@ def test_other_layers_compute_what_keras_itself_computes(keras):
     close(load(layer, weights.from_keras(theirs))(ids), expected, 1e-5)
 
 
-<<<<<<< HEAD
-=======
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("both", [False, True], ids=["one-way", "two-way"])
 @pytest.mark.parametrize("name", KERAS)
@@ -459,161 +448,6 @@ def test_what_keras_itself_starts_from(keras):
     np.testing.assert_array_equal(b_h, np.repeat([0, 1, 0, 0], 40))
 
 
-# ---------------------------------------------------------------- ONNX
-
-
-def onnx_step(op, x, h, c, W, R, b, linear_before_reset):
-    """One step of an operator from its definition; W, R, b of one direction."""
-    gates = {"RNN": 1, "LSTM": 4, "GRU": 3}[op]
-    W, R = np.split(W, gates), np.split(R, gates)
-    Wb, Rb = (np.split(part, gates) for part in np.split(b, 2))
-    if op == "RNN":  # Ht = f(Xt Wi^T + Ht-1 Ri^T + Wbi + Rbi)
-        return np.tanh(x @ W[0].T + h @ R[0].T + Wb[0] + Rb[0]), c
-    if op == "LSTM":
-        a_i, a_o, a_f, a_c = (x @ W[k].T + h @ R[k].T + Wb[k] + Rb[k] for k in range(4))
-        c = sigmoid(a_f) * c + sigmoid(a_i) * np.tanh(a_c)
-        return sigmoid(a_o) * np.tanh(c), c
-    z = sigmoid(x @ W[0].T + h @ R[0].T + Wb[0] + Rb[0])
-    r = sigmoid(x @ W[1].T + h @ R[1].T + Wb[1] + Rb[1])
-    if linear_before_reset:
-        n = np.tanh(x @ W[2].T + r * (h @ R[2].T + Rb[2]) + Wb[2])
-    else:
-        n = np.tanh(x @ W[2].T + (r * h) @ R[2].T + Rb[2] + Wb[2])
-    return (1 - z) * n + z * h, c
-
-
-def onnx_operator(op, X, W, R, b=None, lengths=None, direction="forward", lbr=0):
-    """RNN, LSTM or GRU, layout 0: X (T, B, I) -> Y (T, D, B, H), Y_h, Y_c (D, B, H)."""
-    steps, rows, _ = X.shape
-    D, H = len(W), R.shape[2]
-    b = np.zeros((D, 2 * W.shape[1])) if b is None else b
-    lengths = [steps] * rows if lengths is None else lengths
-    Y, Y_h, Y_c = np.zeros((steps, D, rows, H)), *np.zeros((2, D, rows, H))
-    for d in range(D):
-        for row, length in enumerate(lengths):
-            h = c = np.zeros(H)
-            backwards = direction == "reverse" or d == 1
-            for t in range(length)[:: -1 if backwards else 1]:
-                h, c = onnx_step(op, X[t, row], h, c, W[d], R[d], b[d], lbr)
-                Y[t, d, row] = h
-            Y_h[d, row], Y_c[d, row] = h, c
-    return Y, Y_h, Y_c
-
-
-def onnx_weights(op, D, with_b=True):
-    G = {"RNN": 1, "LSTM": 4, "GRU": 3}[op]
-    rng = np.random.default_rng(1)
-    shapes = [(D, G * H, I), (D, G * H, H), (D, 2 * G * H)]
-    W, R, b = (rng.normal(0, 0.7, shape).astype("float32") for shape in shapes)
-    return (W, R, b) if with_b else (W, R)
-
-
-ONNX = [("RNN", 0), ("LSTM", 0), ("GRU", 0), ("GRU", 1)]
-
-
-@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["full", "ragged"])
-@pytest.mark.parametrize("with_b", [True, False], ids=["B", "no-B"])
-@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
-@pytest.mark.parametrize(("op", "lbr"), ONNX)
-def test_layers_compute_what_onnx_operators_define(op, lbr, direction, with_b, lengths):
-    arrays = onnx_weights(op, 1 + (direction == "bidirectional"), with_b)
-    X = inputs("float32", seed=8).transpose(1, 0, 2)  # (T, B, I)
-    Y, Y_h, Y_c = onnx_operator(
-        op, X, *arrays, lengths=lengths, direction=direction, lbr=lbr
-    )
-
-    options = {"reset_after": bool(lbr)} if op == "GRU" else {}
-    layer = getattr(rl, op)(I, H, reverse=direction == "reverse", **options)
-    layer = rl.Bidirectional(layer) if direction == "bidirectional" else layer
-    load(layer, weights.from_onnx(op, *arrays, linear_before_reset=lbr))
-    y, state = layer(np.ascontiguousarray(X.transpose(1, 0, 2)), lengths=lengths)
-
-    close(y, Y.transpose(2, 0, 1, 3).reshape(B, T, -1), 1e-5)
-    states = state if direction == "bidirectional" else (state,)
-    for d, one in enumerate(states):
-        h, c = one if op == "LSTM" else (one, Y_c[d])
-        close(h, Y_h[d], 1e-5)
-        close(c, Y_c[d], 1e-5)
-
-
-@pytest.fixture(scope="module")
-def onnx_itself():
-    """Runs one recurrent operator in onnxruntime."""
-    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
-    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    helper, float32 = onnx.helper, onnx.TensorProto.FLOAT
-
-    def run(op, X, arrays, lengths, direction, lbr):
-        options = {"linear_before_reset": lbr} if op == "GRU" else {}
-        outputs = ["Y", "Y_h", *(["Y_c"] if op == "LSTM" else [])]
-        feed = {"X": X} | dict(zip("WRB", arrays, strict=False))
-        names = [n if n in feed else "" for n in "XWRB"]
-        if lengths is not None:
-            feed["lengths"] = np.asarray(lengths, "int32")
-            names.append("lengths")
-        node = helper.make_node(
-            op, names, outputs, hidden_size=H, direction=direction, **options
-        )
-        kinds = {
-            np.dtype("float32"): float32,
-            np.dtype("int32"): onnx.TensorProto.INT32,
-        }
-        graph = helper.make_graph(
-            [node],
-            op,
-            [
-                helper.make_tensor_value_info(n, kinds[a.dtype], a.shape)
-                for n, a in feed.items()
-            ],
-            [helper.make_tensor_value_info(n, float32, None) for n in outputs],
-        )
-        model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9
-        )
-        session = runtime.InferenceSession(
-            model.SerializeToString(), providers=["CPUExecutionProvider"]
-        )
-        return session.run(None, feed)
-
-    return run
-
-
-@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["full", "ragged"])
-@pytest.mark.parametrize("with_b", [True, False], ids=["B", "no-B"])
-@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
-@pytest.mark.parametrize(("op", "lbr"), ONNX)
-def test_our_transcription_of_the_operators_is_what_onnxruntime_computes(
-    op, lbr, direction, with_b, lengths, onnx_itself
-):
-    arrays = onnx_weights(op, 1 + (direction == "bidirectional"), with_b)
-    X = np.ascontiguousarray(inputs("float32", seed=8).transpose(1, 0, 2))
-    expected = onnx_operator(
-        op, X, *arrays, lengths=lengths, direction=direction, lbr=lbr
-    )
-    found = onnx_itself(op, X, arrays, lengths, direction, lbr)
-    for one, other in zip(found, expected, strict=False):  # only an LSTM has Y_c
-        close(one, other, 1e-5)
-
-
-@pytest.mark.parametrize(
-    ("op", "change", "message"),
-    [
-        ("CNN", {}, "expected op RNN, LSTM or GRU, got 'CNN'"),
-        ("LSTM", {"W": np.zeros((16, 3))}, "expected W .D, 4H, I."),
-        ("LSTM", {"W": np.zeros((3, 16, 3)), "R": np.zeros((3, 16, 4))}, "D = 1 or 2"),
-        ("GRU", {}, "GRU with H = 4 needs 12 rows"),
-        ("LSTM", {"R": np.zeros((2, 16, 4))}, "LSTM with H = 4 needs 16 rows"),
-        ("LSTM", {"B": np.zeros((1, 16))}, r"expected B of shape \(1, 32\), got"),
-    ],
-)
-def test_what_cannot_come_from_onnx(op, change, message):
-    W, R, b = onnx_weights("LSTM", 1)
-    given = {"W": W, "R": R, "B": b} | change
-    with pytest.raises(ValueError, match=f"from_onnx: .*{message}"):
-        weights.from_onnx(op, **given)
-
-
->>>>>>> w-frameworks
 # ---------------------------------------------------------------- state dicts
 
 

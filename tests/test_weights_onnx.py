@@ -188,6 +188,67 @@ def test_layers_compute_what_onnx_operators_define(
     )  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def onnx_itself():
+    """Runs one recurrent operator in onnxruntime."""
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    helper, float32 = onnx.helper, onnx.TensorProto.FLOAT
+
+    def run(op, X, arrays, lengths, direction, attributes):
+        options = dict(attributes)
+        if name := options.pop("activation", None):
+            options["activations"] = [name] * len(arrays[0])
+        outputs = ["Y", "Y_h", *(["Y_c"] if op == "LSTM" else [])]
+        feed = {"X": X}
+        feed |= {n: a for n, a in zip("WRB", arrays, strict=True) if a is not None}
+        names = [n if n in feed else "" for n in "XWRB"]
+        if lengths is not None:
+            feed["lengths"] = np.asarray(lengths, "int32")
+            names.append("lengths")
+        node = helper.make_node(
+            op, names, outputs, hidden_size=H, direction=direction, **options
+        )
+        kinds = {
+            np.dtype("float32"): float32,
+            np.dtype("int32"): onnx.TensorProto.INT32,
+        }
+        graph = helper.make_graph(
+            [node],
+            op,
+            [
+                helper.make_tensor_value_info(n, kinds[a.dtype], a.shape)
+                for n, a in feed.items()
+            ],
+            [helper.make_tensor_value_info(n, float32, None) for n in outputs],
+        )
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9
+        )
+        session = runtime.InferenceSession(
+            model.SerializeToString(), providers=["CPUExecutionProvider"]
+        )
+        return session.run(None, feed)
+
+    return run
+
+
+@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["full", "ragged"])
+@pytest.mark.parametrize("with_b", [True, False], ids=["B", "no-B"])
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize("name", ONNX)
+def test_our_transcription_of_the_operators_is_what_onnxruntime_computes(
+    name, direction, with_b, lengths, onnx_itself
+):
+    op, attributes = ONNX[name]
+    arrays = onnx_weights(op, 1 + (direction == "bidirectional"), with_b)
+    X = np.ascontiguousarray(inputs("float32", seed=8).transpose(1, 0, 2))
+    expected = onnx_operator(op, X, *arrays, lengths, direction=direction, **attributes)
+    found = onnx_itself(op, X, arrays, lengths, direction, attributes)
+    for one, other in zip(found, expected, strict=False):  # only an LSTM has Y_c
+        close(one, other, 1e-5)
+
+
 # Cases of ONNX 1.23's own node tests, and what they expect of every hidden unit. X
 # counts 1, 2, 3, …; all weights of a direction are the same, and the input biases.
 BATCH, STREAM = (1, 3, 2), (3, 1, 2)  # T, B, I; or B, T, I in layout 1
