@@ -10,7 +10,7 @@ from tests.engines import LENGTHS, B, Engine, T, worst_error
 
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
 RAGGED = {"full": None, "ragged": LENGTHS}
-KINDS = {"dot": (5, 5), "additive": (3, 5)}
+KINDS = {"dot": (5, 5), "scaled_dot": (5, 5), "additive": (3, 5)}
 U = 2
 
 
@@ -73,6 +73,8 @@ def by_hand(layer, query, keys, lengths):
         for u in range(U):
             q, k = query[b, u], keys[b, :n]
             if layer.kind == "dot":
+                e = torch.stack([torch.dot(q, row) for row in k])
+            elif layer.kind == "scaled_dot":
                 e = torch.stack([torch.dot(q, row) for row in k]) / len(q) ** 0.5
             else:
                 e = torch.stack([
@@ -98,15 +100,15 @@ def test_the_definition(kind, lengths, engine):
 
 
 @pytest.mark.parametrize("lengths", RAGGED)
-def test_dot_is_torch_s_scaled_dot_product_attention(lengths, engine):
-    query, keys = arrays("dot")
+def test_scaled_dot_is_torch_s_scaled_dot_product_attention(lengths, engine):
+    query, keys = arrays("scaled_dot")
     lengths = RAGGED[lengths]
     mask = None
     if lengths is not None:
         mask = torch.from_numpy(np.arange(T) < lengths[:, None])[:, None]
     q, k = (torch.from_numpy(a).requires_grad_() for a in (query, keys))
     expected = torch.nn.functional.scaled_dot_product_attention(q, k, k, mask)
-    layer = engine.place(attention(engine.rl, "dot"))
+    layer = engine.place(attention(engine.rl, "scaled_dot"))
     context, weights = layer(*engine.put((query, keys)), lengths=lengths)
     assert worst_error(engine.get(context), expected.detach().numpy()) <= 1e-12
     if engine.name == "numpy":

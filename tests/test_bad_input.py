@@ -294,7 +294,7 @@ Attention(3, 4)
 Attention(3, 3, hidden_size=4)
     ValueError: Attention(3, 3): expected hidden_size with kind='additive' only
 Attention(3, 3, "general")
-    ValueError: Attention(3, 3): expected kind to be one of 'dot', 'additive', got 'general'
+    ValueError: Attention(3, 3): expected kind to be one of 'dot', 'scaled_dot', 'additive', got 'general'
 Attention(3, 3, "additive", hidden_size=0)
     ValueError: Attention(3, 3): expected hidden_size >= 1, got 0
 """)  # noqa: E501
@@ -360,7 +360,7 @@ EncoderDecoder(5, 6, 3, 5, bidirectional=True)
 EncoderDecoder(5, 6, 3, 4, cell="gru")
     ValueError: EncoderDecoder(5, 6, 3, 4): expected cell to be one of 'RNN', 'LSTM', 'GRU', got 'gru'
 EncoderDecoder(5, 6, 3, 4, attention=True)
-    ValueError: EncoderDecoder(5, 6, 3, 4): expected attention to be one of None, 'dot', 'additive', got True
+    ValueError: EncoderDecoder(5, 6, 3, 4): expected attention to be one of None, 'dot', 'scaled_dot', 'additive', got True
 EncoderDecoder(5, 6, 3, 4, layers=0)
     ValueError: EncoderDecoder(5, 6, 3, 4): expected layers >= 1, got 0
 EncoderDecoder(5, 6, 3, 4, dropout=1)

@@ -33,7 +33,7 @@ def scores_of(kind):
     s = np.zeros((U, T))
     for u in range(U):
         for t in range(T):
-            if kind == "dot":
+            if kind == "scaled_dot":
                 s[u, t] = sum(q[u, i] * k[t, i] for i in range(K)) / math.sqrt(K)
             else:
                 s[u, t] = np.dot(hidden(u, t), v)
@@ -91,7 +91,7 @@ def close(a, b, tolerance=1e-12):
 @pytest.mark.equation("eq-att-score-additive")
 @pytest.mark.equation("eq-att-weights")
 @pytest.mark.equation("eq-att-context")
-@pytest.mark.parametrize("kind", ["dot", "additive"])
+@pytest.mark.parametrize("kind", ["scaled_dot", "additive"])
 def test_scores_weights_and_context(kind):
     alpha = weights_of(scores_of(kind))
     close(alpha.sum(axis=1), 1)
@@ -103,7 +103,9 @@ def test_scores_weights_and_context(kind):
 
 @pytest.mark.equation("eq-att-combine")
 def test_the_model_mixes_context_and_query():
-    model = rl.EncoderDecoder(7, 6, 3, 4, attention="dot", seed=0, dtype="float64")
+    model = rl.EncoderDecoder(
+        7, 6, 3, 4, attention="scaled_dot", seed=0, dtype="float64"
+    )
     source, before = np.array([[1, 2, 3]]), np.array([[4, 5]])
     scores = model((source, before))
     states, (keys, _) = model.encode(source)
@@ -118,7 +120,7 @@ def test_the_model_mixes_context_and_query():
 
 
 @pytest.mark.equation("eq-att-mask")
-@pytest.mark.parametrize("kind", ["dot", "additive"])
+@pytest.mark.parametrize("kind", ["scaled_dot", "additive"])
 def test_a_score_of_minus_infinity_is_a_weight_of_exactly_zero(kind):
     n = 3
     s = scores_of(kind)
@@ -133,7 +135,7 @@ def test_a_score_of_minus_infinity_is_a_weight_of_exactly_zero(kind):
 @pytest.mark.equation("eq-att-dalpha")
 @pytest.mark.equation("eq-att-dkey-mean")
 def test_the_way_back_through_the_mean():
-    alpha = weights_of(scores_of("dot"))
+    alpha = weights_of(scores_of("scaled_dot"))
 
     def value():
         return float(sum((alpha[u, t] * k[t]) @ dm[u]
@@ -147,27 +149,29 @@ def test_the_way_back_through_the_mean():
 
 @pytest.mark.equation("eq-att-dscore")
 def test_the_way_back_through_the_softmax():
-    s = scores_of("dot")
+    s = scores_of("scaled_dot")
 
     def value():
         return float(((weights_of(s) @ k) * dm).sum())
 
-    close(numerical_gradient(value, s), way_back("dot")[1], 1e-8)
+    close(numerical_gradient(value, s), way_back("scaled_dot")[1], 1e-8)
 
 
 @pytest.mark.equation("eq-att-dot-dq")
 @pytest.mark.equation("eq-att-dot-dk")
 def test_the_gradients_of_the_dot_form():
-    alpha, ds = way_back("dot")
+    alpha, ds = way_back("scaled_dot")
     dq = [sum(ds[u, t] * k[t] for t in range(T)) / math.sqrt(K) for u in range(U)]
     dk = [
         sum(alpha[u, t] * dm[u] for u in range(U))
         + sum(ds[u, t] * q[u] for u in range(U)) / math.sqrt(K)
         for t in range(T)
     ]
-    for ours, theirs, array in zip((dq, dk), library("dot")[:2], (q, k), strict=True):
+    for ours, theirs, array in zip(
+        (dq, dk), library("scaled_dot")[:2], (q, k), strict=True
+    ):
         close(ours, theirs)
-        close(ours, numerical_gradient(lambda: loss("dot"), array), 1e-7)
+        close(ours, numerical_gradient(lambda: loss("scaled_dot"), array), 1e-7)
 
 
 @pytest.mark.equation("eq-att-additive-da")
@@ -212,7 +216,7 @@ def test_a_dot_product_of_standard_entries_has_variance_k(size):
 def test_the_general_form_is_the_dot_form_of_a_translated_query():
     W = np.random.default_rng(1).standard_normal((Q, K))
     s = np.array([[(q[u] @ W) @ k[t] for t in range(T)] for u in range(U)])
-    _, weights = layer("dot")((math.sqrt(K) * q @ W)[None], k[None])
+    _, weights = layer("dot")((q @ W)[None], k[None])
     close(weights[0], weights_of(s))
 
 

@@ -12,13 +12,15 @@ from rnnlib.numpy.activations import d_softmax, d_tanh, softmax
 from rnnlib.numpy.layers import Leaf
 
 
-def dot_forward(query, keys):
-    """Score by the scaled dot product, ``q · k / sqrt(K)``.
+def dot_forward(query, keys, scale=1.0):
+    """Score by the dot product, ``scale · q · k``.
 
     Parameters
     ----------
     query : ndarray of shape (B, U, K)
     keys : ndarray of shape (B, T, K)
+    scale : float, default=1.0
+        ``1 / sqrt(K)`` for the scaled form.
 
     Returns
     -------
@@ -30,8 +32,8 @@ def dot_forward(query, keys):
     ----------
     Luong, Pham and Manning, 2015; Vaswani et al., 2017, for the scale.
     """
-    query = query / np.sqrt(query.dtype.type(keys.shape[-1]))
-    return query @ keys.transpose(0, 2, 1), (query, keys)
+    query = query * query.dtype.type(scale)
+    return query @ keys.transpose(0, 2, 1), (query, keys, scale)
 
 
 def dot_backward(dscores, cache):
@@ -49,8 +51,8 @@ def dot_backward(dscores, cache):
     grads : dict
         Empty: there are no parameters.
     """
-    query, keys = cache  # the query is scaled
-    dquery = dscores @ keys / np.sqrt(keys.dtype.type(keys.shape[-1]))
+    query, keys, scale = cache  # the query is scaled
+    dquery = dscores @ keys * keys.dtype.type(scale)
     return dquery, dscores.transpose(0, 2, 1) @ query, {}
 
 
@@ -163,8 +165,10 @@ class Attention(specs.AttentionSpec, Leaf):
         valid = self._check_inputs(query, keys, lengths)
         if valid is not None:  # 0 times NaN is NaN
             keys = np.where(valid[..., None], keys, keys.dtype.type(0))
-        score = dot_forward if self.kind == "dot" else additive_forward
-        scores, cache = score(query, keys, **self.params)
+        if self.kind == "additive":
+            scores, cache = additive_forward(query, keys, **self.params)
+        else:
+            scores, cache = dot_forward(query, keys, self._scale)
         context, weights = attend_forward(scores, keys, valid)
         self._cache = keys, weights, cache
         return context, weights
@@ -189,6 +193,7 @@ class Attention(specs.AttentionSpec, Leaf):
         if dweights is not None:
             self._check("dweights", dweights, weights.shape)
         dscores, dkeys = attend_backward(dcontext, dweights, keys, weights)
-        score_backward = dot_backward if self.kind == "dot" else additive_backward
+        additive = self.kind == "additive"
+        score_backward = additive_backward if additive else dot_backward
         dquery, dkeys_scored, self.grads = score_backward(dscores, cache)
         return dquery, dkeys + dkeys_scored

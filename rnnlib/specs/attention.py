@@ -6,6 +6,8 @@ from rnnlib import weights
 from rnnlib.checks import check_choice, check_size
 from rnnlib.specs.base import Spec
 
+KINDS = ("dot", "scaled_dot", "additive")
+
 
 class AttentionSpec(Spec):
     """Each query takes a weighted mean of the keys: what it finds, and where it looked.
@@ -20,12 +22,14 @@ class AttentionSpec(Spec):
     ----------
     query_size, key_size : int
         Q and K.
-    kind : {"dot", "additive"}, default="dot"
+    kind : {"dot", "scaled_dot", "additive"}, default="dot"
         How a query q and a key k are scored, before a softmax over the keys.
-        "dot": ``q · k / sqrt(K)``, without parameters; Q and K must be equal.
-        "additive": ``tanh(q W_q + k W_k + b) · v``, for any Q and K.
+        "dot": ``q · k``, without parameters; Q and K must be equal. "scaled_dot":
+        ``q · k / sqrt(K)``, for rows whose entries have variance 1; the outputs of a
+        recurrent layer have much less. "additive": ``tanh(q W_q + k W_k + b) · v``,
+        for any Q and K.
     hidden_size : int, optional
-        A, the hidden units of "additive"; K when absent. "dot" has none.
+        A, the hidden units of "additive"; K when absent. The others have none.
     seed : int, optional
         Of the initial values: W_q, W_k and v Glorot uniform, b zero.
     dtype : {"float32", "float64"}, default="float32"
@@ -39,13 +43,13 @@ class AttentionSpec(Spec):
     References
     ----------
     Bahdanau, Cho and Bengio, 2015 (additive); Luong, Pham and Manning, 2015 (dot);
-    Vaswani et al., 2017 (its scale).
+    Vaswani et al., 2017 (scaled_dot).
 
     Examples
     --------
     >>> from rnnlib import numpy as rl
     >>> keys = np.eye(2, dtype="float32")[None]
-    >>> context, weights = rl.Attention(2, 2)(9 * keys[:, :1], keys)
+    >>> context, weights = rl.Attention(2, 2)(6 * keys[:, :1], keys)
     >>> weights.round(3)
     array([[[0.998, 0.002]]], dtype=float32)
     """
@@ -65,7 +69,7 @@ class AttentionSpec(Spec):
         super().__init__()
         self.query_size = check_size("Attention", "query_size", query_size)
         self.key_size = check_size("Attention", "key_size", key_size)
-        self.kind = check_choice(self, "kind", kind, ("dot", "additive"))
+        self.kind = check_choice(self, "kind", kind, KINDS)
         if self.kind == "additive":
             hidden_size = self.key_size if hidden_size is None else hidden_size
             hidden_size = check_size(self, "hidden_size", hidden_size)
@@ -73,20 +77,21 @@ class AttentionSpec(Spec):
             raise ValueError(f"{self}: expected hidden_size with kind='additive' only")
         elif self.query_size != self.key_size:
             raise ValueError(
-                f"{self}: expected equal sizes with kind='dot'; make them so with a "
+                f"{self}: expected equal sizes with kind={kind!r}; make them so with a "
                 "Dense layer, or use kind='additive'"
             )
         self.hidden_size = hidden_size
+        self._scale = self.key_size**-0.5 if kind == "scaled_dot" else 1.0
         self._create(seed, dtype)
 
     def shapes(self):
-        if self.kind == "dot":
+        if self.kind != "additive":
             return {}
         Q, K, A = self.query_size, self.key_size, self.hidden_size
         return {"W_q": (Q, A), "W_k": (K, A), "b": (A,), "v": (A,)}
 
     def _initial(self, rng):
-        if self.kind == "dot":
+        if self.kind != "additive":
             return {}
         A = self.hidden_size
         return {

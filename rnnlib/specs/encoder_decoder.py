@@ -9,6 +9,7 @@ from rnnlib.checks import (
     check_shape,
     check_size,
 )
+from rnnlib.specs.attention import KINDS
 from rnnlib.specs.base import CompositeSpec, check_pair
 from rnnlib.summary import summary
 
@@ -35,7 +36,7 @@ class EncoderDecoderSpec(CompositeSpec):
     hidden_size : int
         H, the size of the encoder's and of the decoder's outputs and states.
     cell : {"RNN", "LSTM", "GRU"}, default="GRU"
-    attention : {None, "dot", "additive"}, default=None
+    attention : {None, "dot", "scaled_dot", "additive"}, default=None
         The kind of `Attention`, or none: then all that the decoder knows of the source
         is the state in which it starts.
     bidirectional : bool, default=False
@@ -105,7 +106,7 @@ class EncoderDecoderSpec(CompositeSpec):
                 f"{self}: expected an even hidden_size with bidirectional=True, got {H}"
             )
         cell = check_choice(self, "cell", cell, ("RNN", "LSTM", "GRU"))
-        kind = check_choice(self, "attention", attention, (None, "dot", "additive"))
+        kind = check_choice(self, "attention", attention, (None, *KINDS))
         layers = check_size(self, "layers", layers)
         check_number(self, "dropout", dropout, lambda p: 0 <= p < 1, "in [0, 1)")
 

@@ -23,7 +23,7 @@ class Attention(specs.AttentionSpec, Layer):
         return weights @ keys, weights  # (B, U, K), (B, U, T)
 
     def _scores(self, query, keys):
-        if self.kind == "dot":
-            return query @ keys.transpose(1, 2) / math.sqrt(self.key_size)
+        if self.kind != "additive":
+            return self._scale * query @ keys.transpose(1, 2)
         q, k = query @ self.W_q + self.b, keys @ self.W_k
         return torch.tanh(q[:, :, None] + k[:, None]) @ self.v  # over (B, U, T, A)

@@ -27,7 +27,9 @@ def attention(kind, Q=5, K=5):
 @pytest.mark.parametrize("lengths", RAGGED)
 @pytest.mark.parametrize("steps", [1, T])
 @pytest.mark.parametrize("queries", [1, 3])
-@pytest.mark.parametrize("kind, Q", [("dot", 5), ("additive", 5), ("additive", 2)])
+@pytest.mark.parametrize(
+    "kind, Q", [("dot", 5), ("scaled_dot", 5), ("additive", 5), ("additive", 2)]
+)
 def test_attention_gradients(kind, Q, queries, steps, lengths):
     rng = np.random.default_rng(0)
     query, keys = rng.standard_normal((B, queries, Q)), rng.standard_normal((B, T, 5))
@@ -35,7 +37,7 @@ def test_attention_gradients(kind, Q, queries, steps, lengths):
     gradient_check(attention(kind, Q), query, keys[:, :steps].copy(), lengths=lengths)
 
 
-@pytest.mark.parametrize("kind", ["dot", "additive"])
+@pytest.mark.parametrize("kind", ["dot", "scaled_dot", "additive"])
 def test_a_context_alone_has_a_gradient_too(kind):
     """``backward(dcontext)``, without a gradient of the weights."""
     rng = np.random.default_rng(0)
@@ -49,7 +51,7 @@ def test_a_context_alone_has_a_gradient_too(kind):
     gradient_check(value, query, keys)
 
 
-@pytest.mark.parametrize("kind", ["dot", "additive"])
+@pytest.mark.parametrize("kind", ["dot", "scaled_dot", "additive"])
 def test_padding_gets_no_gradient_from_attention(kind):
     rng = np.random.default_rng(0)
     layer, keys = attention(kind), rng.standard_normal((B, T, 5))
