@@ -18,6 +18,19 @@ NATIVE = ("RNN-tanh", "RNN-relu", "LSTM", "GRU")  # kinds that torch has a kerne
 B, T, I, H = 3, 4, 3, 4  # noqa: E741
 LENGTHS = np.array([2, 4, 1])  # unsorted
 
+ENCODER_DECODERS = {  # options of every kind of EncoderDecoder
+    f"{cell}, {attention}, {'both' if both else 'one'}, {layers}": {
+        "cell": cell,
+        "attention": attention,
+        "bidirectional": both,
+        "layers": layers,
+    }
+    for cell in ("RNN", "LSTM", "GRU")
+    for attention in (None, "dot", "additive")
+    for both in (False, True)
+    for layers in (1, 2)
+}
+
 
 def recurrent(rl, kind, direction="forward", bias_seed=1, **options):
     """A layer of one of the KINDS, with biases that are not zero."""

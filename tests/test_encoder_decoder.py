@@ -8,24 +8,19 @@ from rnnlib import checkpoint
 from rnnlib.batches import Batches
 from rnnlib.metrics import accuracy
 from tests.conftest import exact_gpu
-from tests.engines import Engine, assert_close, leaves, like, worst_error
+from tests.engines import (
+    ENCODER_DECODERS,
+    Engine,
+    assert_close,
+    leaves,
+    like,
+    worst_error,
+)
 
 NUMPY = Engine("numpy")
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
 LENGTHS = np.array([2, 5, 1]), np.array([4, 1, 3])
 S, V, D, H = 7, 6, 3, 4
-MODELS = {
-    f"{cell}, {attention}, {'both' if both else 'one'}, {layers}": {
-        "cell": cell,
-        "attention": attention,
-        "bidirectional": both,
-        "layers": layers,
-    }
-    for cell in ("RNN", "LSTM", "GRU")
-    for attention in (None, "dot", "additive")
-    for both in (False, True)
-    for layers in (1, 2)
-}
 
 
 @pytest.fixture(params=["torch", pytest.param("cuda", marks=pytest.mark.gpu)])
@@ -36,7 +31,7 @@ def torch_engine(request, monkeypatch):
 
 
 def model(rl, name="GRU, dot, both, 1", dtype="float64", seed=0, **options):
-    options = MODELS[name] | options
+    options = ENCODER_DECODERS[name] | options
     return rl.EncoderDecoder(S, V, D, H, seed=seed, dtype=dtype, **options)
 
 
@@ -64,7 +59,7 @@ def measure(engine, name, lengths, dtype="float64"):
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["full", "ragged"])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ENCODER_DECODERS)
 def test_the_engines_agree(name, lengths, dtype, torch_engine):
     found, expected = (measure(e, name, lengths, dtype) for e in (torch_engine, NUMPY))
     assert_close(found, expected, TOLERANCE[dtype])
@@ -88,7 +83,7 @@ def test_the_names_do_not_depend_on_dropout(engine):
 
 
 @pytest.mark.parametrize("lengths", [None, LENGTHS[0]], ids=["full", "ragged"])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ENCODER_DECODERS)
 def test_steps_equal_the_whole_pass(name, lengths, engine):
     net = engine.place(model(engine.rl, name))
     source, target = engine.put(pair())
@@ -125,7 +120,7 @@ def test_rows_of_a_state_may_be_picked_and_repeated(name, engine):
 # ---------------------------------------------------------------- padding
 
 
-@pytest.mark.parametrize("name", [n for n in MODELS if n.endswith("2")])
+@pytest.mark.parametrize("name", [n for n in ENCODER_DECODERS if n.endswith("2")])
 def test_padding_changes_nothing(name, engine):
     net = engine.place(model(engine.rl, name))
     source, target = pair()

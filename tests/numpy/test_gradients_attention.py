@@ -6,7 +6,17 @@ import pytest
 from rnnlib import numpy as rl
 from rnnlib.checks import gradient_check
 from rnnlib.numpy import attention as functions
-from tests.engines import KINDS, LENGTHS, B, H, I, T, initial_state, inputs
+from tests.engines import (
+    ENCODER_DECODERS,
+    KINDS,
+    LENGTHS,
+    B,
+    H,
+    I,
+    T,
+    initial_state,
+    inputs,
+)
 
 RAGGED = {"full": None, "ragged": LENGTHS}
 F64 = {"dtype": "float64"}
@@ -98,22 +108,9 @@ def test_gradients_of_the_weighted_mean_alone():
 
 # ---------------------------------------------------------------- encoder-decoder
 
-MODELS = {
-    f"{cell}, {attention}, {'both' if both else 'one'}, {layers}": {
-        "cell": cell,
-        "attention": attention,
-        "bidirectional": both,
-        "layers": layers,
-    }
-    for cell in ("RNN", "LSTM", "GRU")
-    for attention in (None, "dot", "additive")
-    for both in (False, True)
-    for layers in (1, 2)
-}
 
-
-SHALLOW = [name for name in MODELS if name.endswith("1")]
-DEEP = [name for name in MODELS if name.endswith("2")]
+SHALLOW = [name for name in ENCODER_DECODERS if name.endswith("1")]
+DEEP = [name for name in ENCODER_DECODERS if name.endswith("2")]
 LENGTH_PAIR = (np.array([2, 3]), np.array([4, 1]))
 
 
@@ -125,20 +122,20 @@ def pair(steps=3, targets=4):
 @pytest.mark.parametrize("lengths", [None, LENGTH_PAIR], ids=RAGGED)
 @pytest.mark.parametrize("name", SHALLOW)
 def test_encoder_decoder_gradients(name, lengths):
-    model = rl.EncoderDecoder(5, 4, 2, 4, seed=0, **MODELS[name], **F64)
+    model = rl.EncoderDecoder(5, 4, 2, 4, seed=0, **ENCODER_DECODERS[name], **F64)
     gradient_check(model, pair(), lengths=lengths)
 
 
 @pytest.mark.parametrize("name", DEEP)
 def test_deep_encoder_decoder_gradients(name):
-    model = rl.EncoderDecoder(5, 4, 2, 2, seed=0, **MODELS[name], **F64)
+    model = rl.EncoderDecoder(5, 4, 2, 2, seed=0, **ENCODER_DECODERS[name], **F64)
     gradient_check(model, pair(), lengths=LENGTH_PAIR)
 
 
 @pytest.mark.parametrize("steps, targets", [(1, 1), (1, 3), (3, 1)])
 @pytest.mark.parametrize("name", [name for name in DEEP if "both" in name])
 def test_encoder_decoder_gradients_of_a_single_step(name, steps, targets):
-    model = rl.EncoderDecoder(5, 4, 2, 2, seed=0, **MODELS[name], **F64)
+    model = rl.EncoderDecoder(5, 4, 2, 2, seed=0, **ENCODER_DECODERS[name], **F64)
     gradient_check(model, pair(steps, targets))
 
 
