@@ -44,7 +44,10 @@ class Layer(nn.Module):
     def _check(self, name, tensor, shape):
         check_type(self, name, tensor, torch.Tensor, "a torch.Tensor")
         check_shape(self, name, tensor, shape)
-        check_dtype(self, name, tensor, self._dtype_now())
+        if torch.is_autocast_enabled(tensor.device.type):
+            check_floats(self, name, tensor)  # each operation casts as it needs
+        else:
+            check_dtype(self, name, tensor, self._dtype_now())
 
     def _dtype_now(self):
         """The dtype of the parameters, which ``.double()`` may have changed."""

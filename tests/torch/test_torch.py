@@ -115,6 +115,24 @@ def test_double_makes_a_float64_model(impl):
         layer(x, tuple(s.float() for s in state))
 
 
+@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["full", "ragged"])
+@pytest.mark.parametrize("impl", ["loop", "native"])
+@pytest.mark.parametrize("kind", NATIVE)
+def test_autocast_computes_in_half_precision(kind, impl, lengths):
+    layer = recurrent(rl, kind, impl=impl, dtype="float32")
+    model = rl.Sequential(layer, rl.LayerNorm(H), rl.Dense(H, 2), seed=0)
+    x = torch.from_numpy(inputs("float32"))
+    exact = model(x, lengths=lengths)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = model(x, lengths=lengths)
+    error = float((rough - exact).detach().abs().max())
+    assert 0 < error < 0.1  # bfloat16 keeps three decimal digits
+    rough.float().sum().backward()
+    assert {p.grad.dtype for p in model.parameters()} == {torch.float32}
+    with pytest.raises(TypeError, match="expected x of dtype float32, got bfloat16"):
+        model(x.bfloat16(), lengths=lengths)
+
+
 def test_modules_are_found_by_torch():
     names = dict(classifier().named_modules())
     assert isinstance(names["1.forward"], rl.GRU)
