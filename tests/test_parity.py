@@ -19,6 +19,7 @@ from tests.engines import (
     KINDS,
     LENGTHS,
     NATIVE,
+    SCANS,
     B,
     Engine,
     H,
@@ -40,8 +41,8 @@ WAYS = [
     pytest.param(kind, impl, device, marks=[pytest.mark.gpu] * (device == "cuda"))
     for device in ("torch", "cuda")
     for kind in KINDS
-    for impl in ("loop", "native")
-    if impl == "loop" or kind in NATIVE
+    for impl in ("loop", "native", "chunked")
+    if impl == "loop" or kind in {"native": NATIVE, "chunked": SCANS}[impl]
 ]
 
 
@@ -80,7 +81,17 @@ def test_both_engines_have_the_same_signatures(name):
     assert ours == parameters(getattr(rnnlib.torch, name))
 
 
-CALLED = ["RNN", "LSTM", "GRU", "Bidirectional", "Residual", "Sequential"]
+CALLED = [
+    "RNN",
+    "LSTM",
+    "GRU",
+    "MinGRU",
+    "MinLSTM",
+    "StateSpace",
+    "Bidirectional",
+    "Residual",
+    "Sequential",
+]
 
 
 @pytest.mark.parametrize("name", [*CALLED, "Attention", "EncoderDecoder"])

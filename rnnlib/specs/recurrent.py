@@ -43,6 +43,11 @@ class RecurrentSpec(Spec):
         )
 
     @property
+    def state_width(self):
+        """Numbers in each part of one row's state."""
+        return self.hidden_size
+
+    @property
     def reads_backwards(self):
         """Whether it reads from the last step to the first."""
         return self.reverse
@@ -64,7 +69,7 @@ class RecurrentSpec(Spec):
         else:
             check_pair(self, name, state, "(h, c)")
         for part, array in zip(self.states, state, strict=True):
-            self._check(f"{name} {part}", array, (B, self.hidden_size))
+            self._check(f"{name} {part}", array, (B, self.state_width))
         return tuple(state)
 
 

@@ -31,25 +31,29 @@ class Recurrent(specs.RecurrentSpec, Layer):
             lengths = torch.from_numpy(check_lengths(self, lengths, B, T))
             lengths = None if bool((lengths == T).all()) else lengths
         if state is None:
-            state = (x.new_zeros(B, self.hidden_size),) * len(self.states)
+            state = (x.new_zeros(B, self.state_width),) * len(self.states)
         else:
             state = self.check_state(state, B)
-        gap = self.native_gap()
-        impl = self.impl
-        if impl == "auto":
-            impl = "loop" if gap else "native"
-        if impl == "native" and gap:
-            raise ValueError(f"{self}: impl='native' is not possible: {gap}")
+        impl = self._choose()
         if self.reverse:
             x = _turn(x, lengths)
-        run = self._loop if impl == "loop" else self._native
-        y, state = run(x, state, lengths)
-        if self.reverse:
-            y = _turn(y, lengths)
+        y, state = getattr(self, f"_{impl}")(x, state, lengths)
         self.last_impl = impl
         if not self.return_sequences:
-            y = state[0]
+            last = T - 1 if lengths is None else lengths.to(y.device) - 1
+            y = y[torch.arange(B, device=y.device), last]
+        elif self.reverse:
+            y = _turn(y, lengths)
         return y, state if len(state) > 1 else state[0]
+
+    def _choose(self):
+        """How to compute: the name of a method, without its underscore."""
+        gap = self.native_gap()
+        if self.impl == "auto":
+            return "loop" if gap else "native"
+        if self.impl == "native" and gap:
+            raise ValueError(f"{self}: impl='native' is not possible: {gap}")
+        return self.impl
 
     def _loop(self, x, state, lengths):
         """One step after another; a row that is over keeps its state and puts out 0."""
