@@ -1,8 +1,9 @@
-"""RNN, LSTM and GRU for torch, computed in one of two ways.
+"""RNN, LSTM and GRU for torch, computed in one of three ways.
 
 ``impl="loop"`` is the equations, one step after another, under autograd: to read, to
 change, to check against. ``impl="native"`` hands our one-bias parameters to the kernels
-behind ``torch.nn``: ATen and oneDNN on a CPU, cuDNN on a GPU.
+behind ``torch.nn``: ATen and oneDNN on a CPU, cuDNN on a GPU. ``impl="fused"`` runs a
+kernel of our own on a GPU, `rnnlib.torch.kernels`.
 """
 
 import torch
@@ -11,6 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnlib import specs
 from rnnlib.checks import check_lengths
+from rnnlib.torch import kernels
 from rnnlib.torch.functional import ACTIVATIONS
 from rnnlib.torch.layers import Layer
 
@@ -18,7 +20,7 @@ from rnnlib.torch.layers import Layer
 class Recurrent(specs.RecurrentSpec, Layer):
     """What RNN, LSTM and GRU share: checks, directions, lengths, the choice of impl."""
 
-    impls = ("auto", "loop", "native")
+    impls = ("auto", "loop", "native", "fused")
 
     def native_gap(self):
         """Why torch has no kernel for this layer, or None if it has one."""
@@ -34,7 +36,7 @@ class Recurrent(specs.RecurrentSpec, Layer):
             state = (x.new_zeros(B, self.state_width),) * len(self.states)
         else:
             state = self.check_state(state, B)
-        impl = self._choose()
+        impl = self._choose(x)
         if self.reverse:
             x = _turn(x, lengths)
         y, state = getattr(self, f"_{impl}")(x, state, lengths)
@@ -46,14 +48,36 @@ class Recurrent(specs.RecurrentSpec, Layer):
             y = _turn(y, lengths)
         return y, state if len(state) > 1 else state[0]
 
-    def _choose(self):
+    def _choose(self, x):
         """How to compute: the name of a method, without its underscore."""
-        gap = self.native_gap()
         if self.impl == "auto":
-            return "loop" if gap else "native"
-        if self.impl == "native" and gap:
-            raise ValueError(f"{self}: impl='native' is not possible: {gap}")
+            return "loop" if self.native_gap() else "native"
+        gap = None
+        if self.impl == "native":
+            gap = self.native_gap()
+        elif self.impl == "fused":
+            gap = kernels.gap(x, self.hidden_size)
+        if gap:
+            raise ValueError(f"{self}: impl={self.impl!r} is not possible: {gap}")
         return self.impl
+
+    def _fused(self, x, state, lengths):
+        from rnnlib.torch.kernels.function import fused  # needs Triton
+
+        options = {"PRECISION": kernels.precision_now(x.device)}
+        if self.kind == "RNN":
+            options["ACT"] = self.activation
+        return fused(
+            self.kind,
+            x if lengths is None else self._without_padding(x, lengths),
+            self.W_xh,
+            self.b_h,
+            self.W_hh,
+            getattr(self, "b_hn", None),
+            state,
+            lengths,
+            options,
+        )
 
     def _loop(self, x, state, lengths):
         """One step after another; a row that is over keeps its state and puts out 0."""

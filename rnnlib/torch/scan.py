@@ -84,7 +84,7 @@ class Scan(Recurrent):
 
     impls = ("auto", "loop", "chunked")
 
-    def _choose(self):
+    def _choose(self, x):
         return "chunked" if self.impl == "auto" else self.impl
 
     def _loop(self, x, state, lengths):

@@ -1,0 +1,188 @@
+"""The Triton kernels against the NumPy engine in float64.
+
+Without CUDA they run in Triton's interpreter, one program after the other on the CPU:
+the same code, small sizes. With CUDA they run compiled.
+"""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+
+import rnnlib.numpy
+from rnnlib import torch as rl
+from rnnlib.torch import kernels
+from tests.engines import KINDS, NATIVE, SCANS, leaves
+
+CUDA = torch.cuda.is_available()
+if not CUDA:
+    os.environ["TRITON_INTERPRET"] = "1"  # read when the kernels are imported
+pytest.importorskip("triton", reason="Triton is not installed")
+
+CELLS = [kind for kind in KINDS if kind not in SCANS]
+DEVICE = "cuda" if CUDA else "cpu"
+TOLERANCE = {"ieee": 3e-6, "tf32x3": 3e-6, "tf32": 5e-3, "bf16": 5e-2}
+# Rows below, at and above a tile of 16; H that is and is not a power of two.
+SIZES = [(1, 1, 2, 16), (3, 5, 4, 20), (16, 4, 3, 5), (18, 8, 3, 32)]
+
+
+def pair(kind, I, H, **options):  # noqa: E741
+    """The same layer in NumPy float64 and fused."""
+    name, extra = KINDS[kind]
+    ours = getattr(rnnlib.numpy, name)(
+        I, H, seed=0, dtype="float64", **extra, **options
+    )
+    rng = np.random.default_rng(1)
+    state = ours.state_dict()
+    ours.load_state_dict(
+        {k: v + rng.normal(0, 0.3, v.shape).astype("f4") for k, v in state.items()}
+    )
+    theirs = getattr(rl, name)(I, H, impl="fused", **extra, **options).to(DEVICE)
+    theirs.load_state_dict(ours.state_dict())
+    ours.load_state_dict({k: v.cpu().numpy() for k, v in theirs.state_dict().items()})
+    return ours, theirs
+
+
+def worst(found, expected):
+    """Largest error, relative to the largest value of each array."""
+    errors = []
+    for f, e in zip(found, expected, strict=True):
+        f = f.detach().cpu().double().numpy() if hasattr(f, "detach") else f
+        assert f.shape == e.shape and np.isfinite(f).all()
+        errors.append(np.abs(f - e).max() / max(1.0, np.abs(e).max()))
+    return max(errors)
+
+
+def compare(kind, sizes, ragged=False, seed=0, scale=1.0, **options):
+    """Worst error of outputs, states and all gradients."""
+    B, T, I, H = sizes  # noqa: E741
+    ours, theirs = pair(kind, I, H, **options)
+    rng = np.random.default_rng(seed)
+    x = (scale * rng.standard_normal((B, T, I))).astype("f4").astype("f8")
+    lengths = rng.integers(1, T + 1, B) if ragged else None
+    states = rng.standard_normal((len(ours.states), B, H)).astype("f4").astype("f8")
+
+    def packed(arrays):
+        return tuple(arrays) if len(arrays) > 1 else arrays[0]
+
+    y, after = ours(x, packed(states), lengths)
+    G = rng.standard_normal(y.shape)
+    dx = ours.backward(G, dstate=packed(states))
+    expected = [y, *leaves(after), dx, *leaves(ours.dstate), *ours.grads.values()]
+
+    def placed(array):
+        return torch.tensor(array, dtype=torch.float32, device=DEVICE)
+
+    tx = placed(x).requires_grad_()
+    tstates = [placed(s).requires_grad_() for s in states]
+    ty, tafter = theirs(tx, packed(tstates), lengths)
+    assert theirs.last_impl == "fused"
+    loss = (ty.float() * placed(G)).sum()
+    for s, ds in zip(leaves(tafter), states, strict=True):
+        loss = loss + (s.float() * placed(ds)).sum()
+    loss.backward()
+    grads = dict(theirs.named_parameters())
+    found = [ty, *leaves(tafter), tx.grad, *(s.grad for s in tstates)]
+    return worst([*found, *(grads[k].grad for k in ours.grads)], expected)
+
+
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@pytest.mark.parametrize("ragged", [False, True], ids=["full", "ragged"])
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+@pytest.mark.parametrize("kind", CELLS)
+def test_kernels_equal_the_equations(kind, sizes, ragged, reverse):
+    with kernels.precision("ieee"):
+        error = compare(kind, sizes, ragged, reverse=reverse)
+    assert error < TOLERANCE["ieee"]
+
+
+@pytest.mark.parametrize("ragged", [False, True], ids=["full", "ragged"])
+@pytest.mark.parametrize("kind", CELLS)
+def test_the_last_step_alone(kind, ragged):
+    with kernels.precision("ieee"):
+        error = compare(kind, (5, 6, 3, 16), ragged, return_sequences=False)
+    assert error < TOLERANCE["ieee"]
+
+
+@pytest.mark.parametrize("precision", kernels.PRECISIONS)
+@pytest.mark.parametrize("kind", NATIVE)
+def test_each_precision_keeps_its_error(kind, precision):
+    with kernels.precision(precision):
+        assert compare(kind, (17, 6, 4, 32)) < TOLERANCE[precision]
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")  # the interpreter's exp
+@pytest.mark.parametrize("kind", NATIVE)
+def test_large_inputs_give_no_nan(kind):
+    """tanh as (1 - e) / (1 + e) would be inf / inf."""
+    with kernels.precision("ieee"):
+        assert compare(kind, (2, 3, 4, 16), scale=300.0) < 1e-4
+
+
+def test_both_directions():
+    layer = rl.Bidirectional(rl.LSTM(3, 16, impl="fused", seed=0)).to(DEVICE)
+    other = rl.Bidirectional(rl.LSTM(3, 16, impl="native", seed=0)).to(DEVICE)
+    x, lengths = torch.randn(4, 5, 3, device=DEVICE), [5, 1, 3, 2]
+    with kernels.precision("ieee"):
+        found, expected = layer(x, lengths=lengths)[0], other(x, lengths=lengths)[0]
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_a_second_backward_pass_is_refused():
+    layer = rl.GRU(3, 16, impl="fused", seed=0).to(DEVICE)
+    y, _ = layer(torch.randn(2, 3, 3, device=DEVICE))
+    y.sum().backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="one backward pass for each forward pass"):
+        y.sum().backward()
+
+
+@pytest.mark.parametrize(
+    ("kind", "hidden", "dtype", "says"),
+    [
+        ("LSTM", 65, "float32", "up to H=64 in ieee, here H=65"),
+        ("GRU", 16, "float64", "the kernels compute in float32, x is float64"),
+    ],
+)
+def test_what_is_not_possible_is_said(kind, hidden, dtype, says):
+    layer = getattr(rl, kind)(3, hidden, impl="fused", dtype=dtype).to(DEVICE)
+    x = torch.zeros(2, 3, 3, dtype=getattr(torch, dtype), device=DEVICE)
+    with (
+        kernels.precision("ieee"),
+        pytest.raises(ValueError, match=f"impl='fused' is not possible: .*{says}"),
+    ):
+        layer(x)
+    assert layer.last_impl is None
+
+
+def test_a_cpu_needs_the_interpreter(monkeypatch):
+    monkeypatch.setenv("TRITON_INTERPRET", "0")
+    layer = rl.LSTM(3, 16, impl="fused")
+    with pytest.raises(
+        ValueError, match="Triton needs a GPU, x is on the device 'cpu'"
+    ):
+        layer(torch.zeros(2, 3, 3))
+
+
+def test_an_unknown_precision_is_an_error():
+    with (
+        pytest.raises(ValueError, match="expected one of .*, got 'fp8'"),
+        kernels.precision("fp8"),
+    ):
+        pass
+
+
+def test_the_precision_follows_torch():
+    device, before = torch.device(DEVICE), torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("highest")
+        assert kernels.precision_now(device) == "ieee"
+        torch.set_float32_matmul_precision("high")
+        assert kernels.precision_now(device) == "tf32"
+        with torch.autocast(DEVICE, torch.bfloat16):
+            assert kernels.precision_now(device) == "bf16"
+            with kernels.precision("tf32x3"):
+                assert kernels.precision_now(device) == "tf32x3"
+        assert kernels.precision_now(device) == "tf32"
+    finally:
+        torch.set_float32_matmul_precision(before)
