@@ -27,7 +27,7 @@ TOLERANCE = {"ieee": 3e-6, "tf32x3": 3e-6, "tf32": 5e-3, "bf16": 5e-2}
 SIZES = [(1, 1, 2, 16), (3, 5, 4, 20), (16, 4, 3, 5), (18, 8, 3, 32)]
 
 
-def pair(kind, I, H, **options):  # noqa: E741
+def pair(kind, I, H, noise, **options):  # noqa: E741
     """The same layer in NumPy float64 and fused."""
     name, extra = KINDS[kind]
     ours = getattr(rnnlib.numpy, name)(
@@ -36,7 +36,7 @@ def pair(kind, I, H, **options):  # noqa: E741
     rng = np.random.default_rng(1)
     state = ours.state_dict()
     ours.load_state_dict(
-        {k: v + rng.normal(0, 0.3, v.shape).astype("f4") for k, v in state.items()}
+        {k: v + rng.normal(0, noise, v.shape).astype("f4") for k, v in state.items()}
     )
     theirs = getattr(rl, name)(I, H, impl="fused", **extra, **options).to(DEVICE)
     theirs.load_state_dict(ours.state_dict())
@@ -54,10 +54,10 @@ def worst(found, expected):
     return max(errors)
 
 
-def compare(kind, sizes, ragged=False, seed=0, scale=1.0, **options):
+def compare(kind, sizes, ragged=False, seed=0, scale=1.0, noise=0.3, **options):
     """Worst error of outputs, states and all gradients."""
     B, T, I, H = sizes  # noqa: E741
-    ours, theirs = pair(kind, I, H, **options)
+    ours, theirs = pair(kind, I, H, noise, **options)
     rng = np.random.default_rng(seed)
     x = (scale * rng.standard_normal((B, T, I))).astype("f4").astype("f8")
     lengths = rng.integers(1, T + 1, B) if ragged else None
@@ -109,7 +109,8 @@ def test_the_last_step_alone(kind, ragged):
 @pytest.mark.parametrize("kind", NATIVE)
 def test_each_precision_keeps_its_error(kind, precision):
     with kernels.precision(precision):
-        assert compare(kind, (17, 6, 4, 32)) < TOLERANCE[precision]
+        # Small weights: a plain RNN with large ones doubles an error at each step.
+        assert compare(kind, (17, 6, 4, 32), noise=0.02) < TOLERANCE[precision]
 
 
 @pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")  # the interpreter's exp

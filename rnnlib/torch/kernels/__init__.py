@@ -28,8 +28,8 @@ def precision(name):
     name : {"ieee", "tf32x3", "tf32", "bf16"}
         Float32; three TF32 products that together are nearly float32; one TF32 product
         (10 bits of mantissa); bfloat16 (7 bits). Sums, gates and states are float32 in
-        all of them. Default outside this context: bf16 under ``torch.autocast``, else ieee
-        or tf32 as `torch.set_float32_matmul_precision` says.
+        all of them. Default outside this context: bf16 under ``torch.autocast``, else
+        ieee or tf32 as `torch.set_float32_matmul_precision` says.
 
     Raises
     ------
