@@ -51,9 +51,9 @@ class MinGRUSpec(ScanSpec):
         Return y for every step, or only the last state as y of shape (B, H).
     reverse : bool, default=False
         Read from the last valid step to the first, as in `RNN`.
-    impl : {"auto", "loop", "chunked"}, default="auto"
-        Step by step, or stretches of about sqrt(T) steps side by side; ``last_impl``
-        names what ran.
+    impl : {"auto", "loop", "chunked", "fused"}, default="auto"
+        Step by step; stretches of about sqrt(T) steps side by side; or, torch on a GPU
+        only, our own kernel. ``last_impl`` names what ran.
     seed : int, optional
         Of the initial values: W_xh Glorot uniform gate by gate, b_h zero.
     dtype : {"float32", "float64"}, default="float32"

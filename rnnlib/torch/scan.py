@@ -2,15 +2,17 @@
 
 ``impl="loop"`` runs one step after another under autograd. ``impl="chunked"`` runs
 stretches of steps side by side, with the gradient written out: a scan from the end.
+``impl="fused"`` is the same in one launch on a GPU, `rnnlib.torch.kernels.scan`.
 """
 
 import torch
 
 from rnnlib import specs
+from rnnlib.torch import kernels
 from rnnlib.torch.recurrent import Recurrent
 
 
-def scan(a, b, h0, chunk=None):
+def scan(a, b, h0, way=None):
     """Run ``h_t = a_t h_{t-1} + b_t`` over all steps.
 
     Parameters
@@ -18,17 +20,17 @@ def scan(a, b, h0, chunk=None):
     a, b : tensors of shape (B, T, …)
         Factor and addend of each step.
     h0 : tensor of shape (B, …)
-    chunk : int, optional
-        Steps in a stretch, as in `rnnlib.numpy.scan.scan`; without it one step after
-        another.
+    way : int or "fused", optional
+        Steps in a stretch, as in `rnnlib.numpy.scan.scan`, or our kernel; without it
+        one step after another.
 
     Returns
     -------
     tensor of shape (B, T, …)
         The state after each step.
     """
-    if chunk is not None:
-        return _Chunked.apply(a, b, h0, chunk)
+    if way is not None:
+        return _Scan.apply(a, b, h0, way)
     h, hs = h0, []
     for t in range(a.shape[1]):
         h = a[:, t] * h + b[:, t]  # eq-scan-step
@@ -54,22 +56,32 @@ def _chunked(a, b, h0, chunk):
     return local.view(B, K * C, *rest)[:, :T]
 
 
-class _Chunked(torch.autograd.Function):
+class _Scan(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, a, b, h0, chunk):
-        hs = _chunked(a, b, h0, chunk)
+    def forward(ctx, a, b, h0, way):
+        if way == "fused":
+            from rnnlib.torch.kernels import scan as kernel  # needs Triton
+
+            hs = kernel.scan(a, b, h0)
+        else:
+            hs = _chunked(a, b, h0, way)
         ctx.save_for_backward(a, h0, hs)
-        ctx.chunk = chunk
+        ctx.way = way
         return hs
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, dhs):
         a, h0, hs = ctx.saved_tensors
-        later = torch.zeros_like(a)  # a of the next step, from the end
-        later[:, 1:] = a.flip(1)[:, :-1]
         zero = torch.zeros_like(h0)
-        db = _chunked(later, dhs.flip(1), zero, ctx.chunk).flip(1)  # eq-scan-bptt
+        if ctx.way == "fused":
+            from rnnlib.torch.kernels import scan as kernel
+
+            db = kernel.scan(a, dhs, zero, back=True)  # eq-scan-bptt
+        else:
+            later = torch.zeros_like(a)  # a of the next step, from the end
+            later[:, 1:] = a.flip(1)[:, :-1]
+            db = _chunked(later, dhs.flip(1), zero, ctx.way).flip(1)  # eq-scan-bptt
         past = torch.cat([h0[:, None], hs[:, :-1]], dim=1)
         return db * past, db, a[:, 0] * db[:, 0], None
 
@@ -82,9 +94,11 @@ def softplus(x):
 class Scan(Recurrent):
     """A layer computed by a scan; it says what the scan's terms are."""
 
-    impls = ("auto", "loop", "chunked")
+    impls = ("auto", "loop", "chunked", "fused")
 
     def _choose(self, x):
+        if self.impl == "fused" and (gap := kernels.gap(x)):
+            raise ValueError(f"{self}: impl='fused' is not possible: {gap}")
         return "chunked" if self.impl == "auto" else self.impl
 
     def _loop(self, x, state, lengths):
@@ -93,7 +107,10 @@ class Scan(Recurrent):
     def _chunked(self, x, state, lengths):
         return self._scan(x, state, lengths, self._stretch(x.shape[1]))
 
-    def _scan(self, x, state, lengths, chunk):
+    def _fused(self, x, state, lengths):
+        return self._scan(x, state, lengths, "fused")
+
+    def _scan(self, x, state, lengths, way):
         B, T, _ = x.shape
         valid = None
         if lengths is not None:
@@ -103,7 +120,7 @@ class Scan(Recurrent):
         if valid is not None:
             over = ~valid.view(B, T, *(1,) * (a.ndim - 2))
             a, b = a.masked_fill(over, 0), b.masked_fill(over, 0)
-        hs = scan(a, b, state[0].view_as(a[:, 0]), chunk)
+        hs = scan(a, b, state[0].view_as(a[:, 0]), way)
         y = read(hs)
         last = hs[:, -1]
         if valid is not None:

@@ -13,6 +13,7 @@ import torch
 import rnnlib.numpy
 from rnnlib import torch as rl
 from rnnlib.torch import kernels
+from rnnlib.torch.scan import scan
 from tests.engines import KINDS, NATIVE, SCANS, leaves
 
 CUDA = torch.cuda.is_available()
@@ -61,7 +62,8 @@ def compare(kind, sizes, ragged=False, seed=0, scale=1.0, noise=0.3, **options):
     rng = np.random.default_rng(seed)
     x = (scale * rng.standard_normal((B, T, I))).astype("f4").astype("f8")
     lengths = rng.integers(1, T + 1, B) if ragged else None
-    states = rng.standard_normal((len(ours.states), B, H)).astype("f4").astype("f8")
+    shape = len(ours.states), B, ours.state_width
+    states = rng.standard_normal(shape).astype("f4").astype("f8")
 
     def packed(arrays):
         return tuple(arrays) if len(arrays) > 1 else arrays[0]
@@ -187,3 +189,30 @@ def test_the_precision_follows_torch():
         assert kernels.precision_now(device) == "tf32"
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+# ---------------------------------------------------------------- scans
+
+
+@pytest.mark.parametrize("T", [1, 2, 63, 64, 65, 200])
+def test_the_scan_kernel_equals_single_steps(T):
+    rng = np.random.default_rng(0)
+    arrays = rng.uniform(-1, 1, (2, T, 3)), rng.standard_normal((2, T, 3))
+    arrays = [*arrays, rng.standard_normal((2, 3))]
+    G = torch.tensor(rng.standard_normal((2, T, 3)), device=DEVICE)
+    results = []
+    for way, dtype in ((None, torch.float64), ("fused", torch.float32)):
+        inputs = [torch.tensor(x, dtype=dtype, device=DEVICE) for x in arrays]
+        inputs = [x.requires_grad_() for x in inputs]
+        hs = scan(*inputs, way)
+        (hs * G.to(dtype)).sum().backward()
+        results.append([hs, *(x.grad for x in inputs)])
+    expected = [x.detach().cpu().numpy() for x in results[0]]
+    assert worst(results[1], expected) < 1e-5
+
+
+@pytest.mark.parametrize("ragged", [False, True], ids=["full", "ragged"])
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@pytest.mark.parametrize("kind", SCANS)
+def test_scan_layers_equal_the_equations(kind, reverse, ragged):
+    assert compare(kind, (3, 7, 3, 5), ragged, reverse=reverse) < 1e-5

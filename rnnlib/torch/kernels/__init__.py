@@ -5,7 +5,8 @@ few kernels takes longer than running them. Here one program takes 16 rows of th
 through all of their steps. It keeps the state in registers and ``W_hh`` on the chip,
 and stops at its own longest row, so a ragged batch costs what it contains.
 
-`cells` holds the loops, `function` what autograd needs around them. Nothing here is
+`cells` holds the loops, `function` what autograd needs around them, `scan` the linear
+recurrences, whose steps can be joined in a tree. Nothing here is
 imported before ``impl="fused"`` is asked for: Triton is an optional dependency.
 """
 
@@ -55,7 +56,7 @@ def precision_now(device):
     return "ieee" if torch.get_float32_matmul_precision() == "highest" else "tf32"
 
 
-def gap(x, hidden_size):
+def gap(x, hidden_size=1):
     """Why there is no fused kernel for an input and a layer's size, or None."""
     try:
         import triton
