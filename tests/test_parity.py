@@ -37,12 +37,14 @@ NUMPY = Engine("numpy")
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
 RAGGED = {"full": None, "ragged": LENGTHS}
 DIRECTIONS = ["forward", "reverse", "both"]
+CELLS = [kind for kind in KINDS if kind not in SCANS]
 WAYS = [
     pytest.param(kind, impl, device, marks=[pytest.mark.gpu] * (device == "cuda"))
     for device in ("torch", "cuda")
     for kind in KINDS
-    for impl in ("loop", "native", "chunked")
-    if impl == "loop" or kind in {"native": NATIVE, "chunked": SCANS}[impl]
+    for impl in ("loop", "native", "chunked", "numpy")
+    if kind in {"loop": KINDS, "native": NATIVE, "chunked": SCANS}.get(impl, CELLS)
+    if device == "torch" or impl != "numpy"
 ]
 
 

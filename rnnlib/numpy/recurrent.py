@@ -24,7 +24,7 @@ from rnnlib.numpy.scan import (
 from rnnlib.numpy.workspace import Workspace
 
 
-class _TimeMajor:
+class TimeMajor:
     """The way from (B, T, ·) to the (T, B, ·) of the inner functions, and back.
 
     Rows are sorted by length and, for a reversed pass, each row's valid steps are
@@ -109,7 +109,7 @@ class Recurrent(specs.RecurrentSpec, Leaf):
         else:
             state = self.check_state(state, B)
         self.last_impl = self._choose()
-        tm = _TimeMajor(B, T, lengths, self.reverse)
+        tm = TimeMajor(B, T, lengths, self.reverse)
         x = tm(x, out=self._workspace("x", (T, B, self.input_size), x.dtype))
         *sequences, cache = self._forward(
             x,

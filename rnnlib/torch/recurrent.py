@@ -1,9 +1,10 @@
-"""RNN, LSTM and GRU for torch, computed in one of three ways.
+"""RNN, LSTM and GRU for torch, computed in one of four ways.
 
 ``impl="loop"`` is the equations, one step after another, under autograd: to read, to
 change, to check against. ``impl="native"`` hands our one-bias parameters to the kernels
-behind ``torch.nn``: ATen and oneDNN on a CPU, cuDNN on a GPU. ``impl="fused"`` runs a
-kernel of our own on a GPU, `rnnlib.torch.kernels`.
+behind ``torch.nn``: ATen and oneDNN on a CPU, cuDNN on a GPU. ``impl="numpy"`` runs the
+loops of the NumPy engine on a CPU, `rnnlib.torch.cpu`; ``impl="fused"`` a kernel of our
+own on a GPU, `rnnlib.torch.kernels`.
 """
 
 import torch
@@ -12,7 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnlib import specs
 from rnnlib.checks import check_lengths
-from rnnlib.torch import kernels
+from rnnlib.torch import cpu, kernels
 from rnnlib.torch.functional import ACTIVATIONS
 from rnnlib.torch.layers import Layer
 
@@ -20,7 +21,7 @@ from rnnlib.torch.layers import Layer
 class Recurrent(specs.RecurrentSpec, Layer):
     """What RNN, LSTM and GRU share: checks, directions, lengths, the choice of impl."""
 
-    impls = ("auto", "loop", "native", "fused")
+    impls = ("auto", "loop", "native", "numpy", "fused")
 
     def native_gap(self):
         """Why torch has no kernel for this layer, or None if it has one."""
@@ -55,11 +56,18 @@ class Recurrent(specs.RecurrentSpec, Layer):
         gap = None
         if self.impl == "native":
             gap = self.native_gap()
+        elif self.impl == "numpy":
+            gap = cpu.gap(x, self.parameters())
         elif self.impl == "fused":
             gap = kernels.gap(x, self.hidden_size)
         if gap:
             raise ValueError(f"{self}: impl={self.impl!r} is not possible: {gap}")
         return self.impl
+
+    def _numpy(self, x, state, lengths):
+        options = {"activation": self.activation} if self.kind == "RNN" else {}
+        params = dict(self.named_parameters())
+        return cpu.run(self.kind, x, state, lengths, params, options)
 
     def _fused(self, x, state, lengths):
         from rnnlib.torch.kernels.function import fused  # needs Triton

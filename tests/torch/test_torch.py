@@ -63,7 +63,7 @@ def test_native_without_a_kernel_is_an_error(kind):
     assert layer.last_impl is None
 
 
-@pytest.mark.parametrize("impl", ["cudnn", "numpy", None])
+@pytest.mark.parametrize("impl", ["cudnn", "chunked", None])
 def test_an_unknown_impl_is_an_error(impl):
     with pytest.raises(ValueError, match=r"LSTM\(3, 4\): expected impl to be one of"):
         rl.LSTM(I, H, impl=impl)
