@@ -502,7 +502,7 @@ def report(records):
     return {
         "application": "Video captioning",
         "task": "a sentence on a moving handwritten digit, 12 frames of 24 x 24 pixels",
-        "test": "1,350 clips of 450 images by writers who are not in the training",
+        "test": "1,350 clips of 450 images, a block at the end of the file of digits",
         "metric": "exact captions, %",
         "better": "higher",
         "target": 97.0,
