@@ -127,17 +127,17 @@ class MovingDigits:
 
     @property
     def validation(self):
-        """588 frozen clips: each of the 147 images of the block four times."""
+        """The 588 frozen clips of the block; each of its 147 images occurs four times."""
         return self.draw("validation", 4 * 147, seed=1)
 
     @property
     def test(self):
-        """1,350 frozen clips: each of the 450 images of the block three times."""
+        """The 1,350 frozen clips; each of the 450 images occurs three times."""
         return self.draw("test", 3 * 450, seed=2)
 
     @property
     def composition(self):
-        """1,350 frozen clips of the test block, with motions the digit never did."""
+        """1,350 more clips of the test block, with motions that the digit never did."""
         return self.draw("test", 3 * 450, seed=3, unseen=True)
 
     def _range(self, block):
