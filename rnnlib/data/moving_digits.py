@@ -127,7 +127,7 @@ class MovingDigits:
 
     @property
     def validation(self):
-        """The 588 frozen clips of the block; each of its 147 images occurs four times."""
+        """The 588 frozen clips; each of the 147 images occurs four times."""
         return self.draw("validation", 4 * 147, seed=1)
 
     @property
