@@ -99,8 +99,10 @@ def test_half_precision_follows_the_weights():
     assert {p.dtype for p in layer.parameters()} == {torch.float32}
 
 
-def test_what_is_measured_is_what_is_shipped():
-    model = rl.Sequential(rl.Dense(3, 2), seed=0)
+@pytest.mark.parametrize(
+    "model", [rl.Sequential(rl.Dense(3, 2), seed=0), torch.nn.Linear(3, 2)], ids=type
+)
+def test_what_is_measured_is_what_is_shipped(model):
     own = {k: v.clone() for k, v in model.state_dict().items()}
     shipped = _run.shipped(_run.as_shipped(model).state_dict())
     for name, value in model.state_dict().items():
