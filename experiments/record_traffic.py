@@ -216,6 +216,7 @@ async def record(seconds, faults, seed, sites=SITES):
         for place in places:
             place.begin = begin
         job = {
+            "server": os.getpid(),
             "ports": ports,
             "begin": begin,
             "seconds": seconds,
@@ -379,10 +380,9 @@ ATTACKS = {
 
 async def visit_all(job):
     """Be everybody, until the time is up or the server's process is gone."""
-    parent = os.getppid()
 
     async def watch():
-        while os.getppid() == parent and time.time() < limit:
+        while os.getppid() == job["server"] and time.time() < limit:
             await asyncio.sleep(0.5)
 
     limit = job["begin"] + job["seconds"] + 5
@@ -431,7 +431,8 @@ def main():
     args = parser.parse_args()
     if args.clients:
         with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(visit_all(json.loads(sys.stdin.readline())))
+            if job := sys.stdin.readline():  # none if the server is gone already
+                asyncio.run(visit_all(json.loads(job)))
         return
     seconds = 6 if args.smoke else args.seconds
     if seconds < 1:

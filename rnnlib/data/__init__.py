@@ -12,6 +12,7 @@ from rnnlib.data.electricity import Electricity, electricity
 from rnnlib.data.little_words import LittleWords, little_words
 from rnnlib.data.shakespeare import Shakespeare, Speech, shakespeare
 from rnnlib.data.stocks import Stocks, stocks
+from rnnlib.data.traffic import Traffic, network_traffic
 from rnnlib.data.tunes import IrishTunes, irish_tunes
 
 __all__ = [
@@ -23,10 +24,12 @@ __all__ = [
     "Shakespeare",
     "Speech",
     "Stocks",
+    "Traffic",
     "electricity",
     "gene_families",
     "irish_tunes",
     "little_words",
+    "network_traffic",
     "shakespeare",
     "splice_junctions",
     "stocks",
