@@ -15,6 +15,7 @@ import numpy as np
 from rnnlib.data._fetch import DataError
 
 FILE = Path(__file__).with_name("traffic.csv.gz")
+SHA256 = "04be88a34f6ccec18075acb50c5098db2da8dc25737f7604916899101a85e0bf"
 SITES = {"train": slice(0, 4), "validation": slice(4, 5), "test": slice(5, 8)}
 
 
