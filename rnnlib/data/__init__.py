@@ -16,6 +16,8 @@ __all__ = [
     "LittleWords",
     "Shakespeare",
     "Speech",
+    "Translations",
     "little_words",
     "shakespeare",
+    "translations",
 ]

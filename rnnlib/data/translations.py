@@ -177,4 +177,5 @@ def _sentences(pair):
     if len(pair[0].split()) in range(WORDS.stop):
         return [pair]
     english, spanish = map(SENTENCE_END.split, pair)
-    return list(zip(english, spanish)) if len(english) == len(spanish) else [pair]
+    same = len(english) == len(spanish)
+    return list(zip(english, spanish, strict=True)) if same else [pair]
