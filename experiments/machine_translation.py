@@ -44,7 +44,7 @@ FULL = {
     "batch_size": 96,
     "lr": 3e-3,
     "warmup": 300,  # steps
-    "epochs": 50,
+    "epochs": 40,
     "longest": 48,  # pieces of a training text
 }
 SMALL = {"merges": 300, "dim": 16, "hidden": 16, "epochs": 1}
