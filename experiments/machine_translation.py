@@ -218,8 +218,8 @@ def bleu(guesses, pairs):
 def nearest(known, texts):
     """For each text the number of the most similar known one, and the similarity."""
     tfidf = TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"\w+")
-    table = tfidf.fit_transform(known)
-    similarity = (tfidf.transform(texts) @ table.T).tocsr()
+    tfidf.fit([*known, *texts])  # a word that no known text has makes unlike
+    similarity = (tfidf.transform(texts) @ tfidf.transform(known).T).tocsr()
     return (
         np.asarray(similarity.argmax(axis=1)).ravel(),
         similarity.max(axis=1).toarray().ravel(),
