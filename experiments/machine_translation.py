@@ -341,6 +341,7 @@ def report(records):
     score, half = (_run.summary(records, k) for k in ("bleu", "unlike_bleu"))
     others, said = rivals(pairs)
     retrieval, phrases = others["retrieval"], others["phrase-based"]
+    more = score["mean"] - retrieval["score"]
     margin = score["mean"] - phrases["score"]
     return {
         "application": "Machine translation",
@@ -361,7 +362,7 @@ def report(records):
         "unlike": half,
         "greedy": _run.summary(records, "greedy_bleu"),
         "chrf": _run.summary(records, "chrf"),
-        "verdict": f"{score['mean'] - retrieval['score']:.1f} BLEU more than looking up "
+        "verdict": f"{more:.1f} BLEU more than looking up "
         f"the most similar pair, {abs(margin):.1f} {'more' if margin > 0 else 'less'} "
         f"than phrase-based translation, which is fitted in {phrases['fit']:.0f} s; on "
         f"the half of the test least like the training {half['mean']:.1f} against "
