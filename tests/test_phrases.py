@@ -22,7 +22,8 @@ PAIRS = [
 ]
 
 
-def test_it_puts_together_what_it_never_saw_together():
+def test_it_puts_together_what_it_never_saw_together(monkeypatch):
+    monkeypatch.setattr(rival, "TENSION", 1.0)  # the order of the toy is turned
     held_out = ("Oil flow", "Caudal del aceite")
     model = rival.PhraseBased([pair for pair in PAIRS if pair != held_out])
     assert model.translate(held_out[0]) == held_out[1]
