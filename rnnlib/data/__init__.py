@@ -14,6 +14,7 @@ from rnnlib.data.moving_digits import Clips, MovingDigits, moving_digits
 from rnnlib.data.shakespeare import Shakespeare, Speech, shakespeare
 from rnnlib.data.stocks import Stocks, stocks
 from rnnlib.data.traffic import Traffic, network_traffic
+from rnnlib.data.translations import Translations, translations
 from rnnlib.data.tunes import IrishTunes, irish_tunes
 
 __all__ = [
@@ -31,10 +32,12 @@ __all__ = [
     "electricity",
     "gene_families",
     "irish_tunes",
+    "Translations",
     "little_words",
     "moving_digits",
     "network_traffic",
     "shakespeare",
     "splice_junctions",
     "stocks",
+    "translations",
 ]
