@@ -1,6 +1,6 @@
 """English to Spanish: an LSTM encoder-decoder with attention, and its rivals.
 
-    python -m experiments.machine_translation            # 3 seeds, about an hour
+    python -m experiments.machine_translation            # 3 seeds, half an hour
     python -m experiments.machine_translation --smoke    # seconds, nothing kept
 
 One table of 2,000-odd pieces of words is the embedding of the source, of the target
