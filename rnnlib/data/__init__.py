@@ -9,12 +9,15 @@ folder), and reads it there; the package is neither installed nor imported.
 from rnnlib.data._fetch import DataError
 from rnnlib.data.little_words import LittleWords, little_words
 from rnnlib.data.shakespeare import Shakespeare, Speech, shakespeare
+from rnnlib.data.spoken_digits import SpokenDigits, spoken_digits
 
 __all__ = [
     "DataError",
     "LittleWords",
     "Shakespeare",
     "Speech",
+    "SpokenDigits",
     "little_words",
     "shakespeare",
+    "spoken_digits",
 ]
