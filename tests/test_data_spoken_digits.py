@@ -32,7 +32,7 @@ def digest(rows):
     return hashlib.sha256(np.concatenate(rows).astype("<i8").tobytes()).hexdigest()
 
 
-# ------------------------------------------------------------------------- what is there
+# ------------------------------------------------------------------------ what is there
 
 
 def test_the_recordings_are_those_of_the_card():
