@@ -12,6 +12,7 @@ from rnnlib.data.electricity import Electricity, electricity
 from rnnlib.data.little_words import LittleWords, little_words
 from rnnlib.data.moving_digits import Clips, MovingDigits, moving_digits
 from rnnlib.data.shakespeare import Shakespeare, Speech, shakespeare
+from rnnlib.data.spoken_digits import SpokenDigits, spoken_digits
 from rnnlib.data.stocks import Stocks, stocks
 from rnnlib.data.traffic import Traffic, network_traffic
 from rnnlib.data.translations import Translations, translations
@@ -33,6 +34,7 @@ __all__ = [
     "gene_families",
     "irish_tunes",
     "Translations",
+    "SpokenDigits",
     "little_words",
     "moving_digits",
     "network_traffic",
@@ -40,4 +42,5 @@ __all__ = [
     "splice_junctions",
     "stocks",
     "translations",
+    "spoken_digits",
 ]
