@@ -8,13 +8,17 @@ folder), and reads it there; the package is neither installed nor imported.
 
 from rnnlib.data._fetch import DataError
 from rnnlib.data.little_words import LittleWords, little_words
+from rnnlib.data.movie_sentences import MovieSentences, RatedTexts, movie_sentences
 from rnnlib.data.shakespeare import Shakespeare, Speech, shakespeare
 
 __all__ = [
     "DataError",
     "LittleWords",
+    "MovieSentences",
+    "RatedTexts",
     "Shakespeare",
     "Speech",
     "little_words",
+    "movie_sentences",
     "shakespeare",
 ]
