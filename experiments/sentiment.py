@@ -449,7 +449,7 @@ def verdict(records):
     return (
         f"The blend gains {gains['blend', RIVAL]:+.1f} points on TF-IDF with logistic "
         f"regression, but {gains['blend', STRONG]:+.1f} on the strongest linear model "
-        f"(p {min(p):.2f} to {max(p):.2f}, a tie on this test); the nets without it are "
+        f"(p {min(p):.2f} to {max(p):.2f}: a tie here); the nets without it are "
         f"{gains['ensemble', STRONG]:+.1f} points from it, at many times the cost."
     )
 
