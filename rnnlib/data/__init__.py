@@ -10,6 +10,7 @@ from rnnlib.data._fetch import DataError
 from rnnlib.data.dna import Genes, gene_families, splice_junctions
 from rnnlib.data.electricity import Electricity, electricity
 from rnnlib.data.little_words import LittleWords, little_words
+from rnnlib.data.movie_sentences import MovieSentences, RatedTexts, movie_sentences
 from rnnlib.data.moving_digits import Clips, MovingDigits, moving_digits
 from rnnlib.data.shakespeare import Shakespeare, Speech, shakespeare
 from rnnlib.data.spoken_digits import SpokenDigits, spoken_digits
@@ -25,22 +26,25 @@ __all__ = [
     "Genes",
     "IrishTunes",
     "LittleWords",
+    "MovieSentences",
     "MovingDigits",
+    "RatedTexts",
     "Shakespeare",
     "Speech",
+    "SpokenDigits",
     "Stocks",
     "Traffic",
+    "Translations",
     "electricity",
     "gene_families",
     "irish_tunes",
-    "Translations",
-    "SpokenDigits",
     "little_words",
+    "movie_sentences",
     "moving_digits",
     "network_traffic",
     "shakespeare",
     "splice_junctions",
+    "spoken_digits",
     "stocks",
     "translations",
-    "spoken_digits",
 ]
