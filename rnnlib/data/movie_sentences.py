@@ -47,7 +47,7 @@ class RatedTexts:
 
     @property
     def labels(self):
-        """ndarray of int64, of shape (N,): 1 where the mean rating is above 0."""
+        """Whether the mean rating is above 0, an (N,) array of int64 with 0 and 1."""
         return (self.ratings > 0).astype(np.int64)
 
     def __len__(self):

@@ -49,7 +49,7 @@ class SpokenDigits:
 
     @property
     def folds(self):
-        """Fold of each recording, (N,) in 0..4: those of one digit are dealt in turn.
+        """The fold of each recording, an (N,) array of 0 to 4, dealt in turn per digit.
 
         The file has no order to speak of, so this is as good as a random choice, and
         every fold has as many recordings of a digit as any other.
