@@ -3,8 +3,8 @@
 ``impl="loop"`` is the equations, one step after another, under autograd: to read, to
 change, to check against. ``impl="native"`` hands our one-bias parameters to the kernels
 behind ``torch.nn``: ATen and oneDNN on a CPU, cuDNN on a GPU. ``impl="numpy"`` runs the
-loops of the NumPy engine on a CPU, `rnnlib.torch.cpu`; ``impl="fused"`` a kernel of our
-own on a GPU, `rnnlib.torch.kernels`.
+loops of the NumPy engine on a CPU (`rnnlib.torch.kernels.cpu`), ``impl="fused"`` a
+kernel of our own on a GPU (`rnnlib.torch.kernels`).
 """
 
 import torch
@@ -13,8 +13,9 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnlib import specs
 from rnnlib.checks import check_lengths
-from rnnlib.torch import cpu, kernels
+from rnnlib.torch import kernels
 from rnnlib.torch.functional import ACTIVATIONS
+from rnnlib.torch.kernels import cpu
 from rnnlib.torch.layers import Layer
 
 

@@ -4,8 +4,6 @@ Without CUDA they run in Triton's interpreter, one program after the other on th
 the same code, small sizes. With CUDA they run compiled.
 """
 
-import os
-
 import numpy as np
 import pytest
 import torch
@@ -17,8 +15,6 @@ from rnnlib.torch.scan import scan
 from tests.engines import KINDS, NATIVE, SCANS, leaves
 
 CUDA = torch.cuda.is_available()
-if not CUDA:
-    os.environ["TRITON_INTERPRET"] = "1"  # read when the kernels are imported
 pytest.importorskip("triton", reason="Triton is not installed")
 
 CELLS = [kind for kind in KINDS if kind not in SCANS]

@@ -1,4 +1,4 @@
-"""Kernels of our own for GPUs, in Triton: a whole recurrence in one launch.
+"""Kernels of our own: for GPUs in Triton, a whole recurrence in one launch.
 
 A small recurrent step is over before the GPU has heard of the next one: launching its
 few kernels takes longer than running them. Here one program takes 16 rows of the batch
@@ -6,8 +6,9 @@ through all of their steps. It keeps the state in registers and ``W_hh`` on the 
 and stops at its own longest row, so a ragged batch costs what it contains.
 
 `cells` holds the loops, `function` what autograd needs around them, `scan` the linear
-recurrences, whose steps can be joined in a tree. Nothing here is
-imported before ``impl="fused"`` is asked for: Triton is an optional dependency.
+recurrences, whose steps can be joined in a tree. None of the three is imported before
+``impl="fused"`` is asked for: Triton is an optional dependency. `cpu` needs none; it
+runs the loops of the NumPy engine.
 """
 
 import contextlib
