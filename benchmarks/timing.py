@@ -50,6 +50,7 @@ def geometric_mean(values):
 def machine():
     """What the numbers were measured on."""
     import torch
+    from threadpoolctl import threadpool_info
 
     model = platform.processor() or platform.machine()
     if os.path.exists("/proc/cpuinfo"):
@@ -65,4 +66,7 @@ def machine():
         "numpy": np.__version__,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
+        "blas": sorted(
+            {i["architecture"] for i in threadpool_info() if "architecture" in i}
+        ),
     }
