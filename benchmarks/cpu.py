@@ -9,8 +9,8 @@ the same layer in float64, relative to the largest entry.
 
 import os
 
-# Before NumPy and torch start their thread pools. Where OpenBLAS is told to compute as on
-# an older CPU, NumPy's products take twice as long, and torch, which has its own, does not.
+# Before NumPy and torch start their thread pools. With the last one, where it is set,
+# OpenBLAS computes as on some older CPU: NumPy may take twice as long, torch does not.
 for pool in ("OMP", "OPENBLAS", "MKL"):
     os.environ[f"{pool}_NUM_THREADS"] = "1"
 os.environ.pop("OPENBLAS_CORETYPE", None)
