@@ -201,6 +201,21 @@ def rivals(ids, vocab_size, orders):
     return found
 
 
+def reading_along(ids, vocab_size, order, blocks):
+    """Mean bits of an n-gram that also counts what it has read of the test so far.
+
+    Before each of the blocks it is counted anew: training plays, then the test up to
+    here. The static n-gram is the rival; this one may learn the names of the test.
+    """
+    costs = []
+    for piece in np.array_split(np.arange(len(ids["test"])), blocks):
+        so_far = np.concatenate([ids["train"], ids["test"][: piece[0]]])
+        model = baselines.KneserNey(order).fit(so_far, vocab_size)
+        history = so_far[-order:]
+        costs.append(-model.log2_probs(ids["test"][piece], history))
+    return float(np.concatenate(costs).mean())
+
+
 def name_costs(costs, text, known):
     """Mean bits of a speaker's name that training does not know, by its occurrence.
 
@@ -300,7 +315,15 @@ def train(seed, folder, smoke):
         "best_order": best,
         "mixture_share": share,
         "mixture_test_bits": float(-np.log2(mixed).mean()),
+        "new_name_bits_ngram": {
+            part: name_costs(b, getattr(plays, part), known)
+            for part, b in theirs.items()
+        },
     }
+    if seed == 0:  # it has no seed
+        record["reading_along_bits"] = reading_along(
+            ids, len(vocabulary), best, 2 if smoke else 10
+        )
     return record, model.state_dict() if seed == 0 else None
 
 
@@ -329,6 +352,7 @@ def report(records):
         },
         "score": score,
         "mixture": _run.summary(records, "mixture_test_bits"),
+        "ngram_reading_along": first["reading_along_bits"],
         "verdict": (
             f"The LSTM needs {gain:.2f} bits per character less than the best n-gram, "
             f"for {first['train_seconds'] / 60:.0f} minutes of training where counting "

@@ -166,3 +166,70 @@ def test_locked_dropout_draws_one_mask_for_a_window():
     assert y.mean() == pytest.approx(1, abs=0.1)
     assert not torch.equal(layer(x), y)
     assert torch.equal(layer.eval()(x), x)
+
+
+# ------------------------------------------------------------------------- the people
+
+
+def test_people_are_words_that_are_nothing_but_names():
+    plays = {
+        "a": "**KING JOHN**  \nThe john.\n\n**HUBERT**  \n_Enter ARTHUR_\n",
+        "b": "**Clown**  \nA king!\n\n**LORD X & HUBERT:**  \n",
+    }
+    assert experiment.names(plays) == [["HUBERT"], ["HUBERT", "LORD"]]
+
+
+def test_a_play_is_renamed_consistently_and_nothing_else_changes():
+    text = "**KING JOHN**  \nJohn, JOHN's Johnny; St. JOHN of JO.\n"
+    rng = np.random.default_rng(0)
+    new = experiment.renamed(text, ["JOHN"], ["ABEL", "BENEDICT", "CORIN"], rng)
+    name = new.split("**")[1].removeprefix("KING ")
+    assert name != "JOHN" and name.isupper() and len(name) >= 3
+    low = name.capitalize()
+    assert new == f"**KING {name}**  \n{low}, {name}'s Johnny; St. {name} of JO.\n"
+
+
+def test_each_pass_has_its_own_names_and_a_resumed_one_the_same():
+    plays = experiment.training_plays()
+    vocabulary = Vocabulary.fit("".join(plays.values()), specials=())
+
+    def text(seed, epoch):
+        batches = experiment.Renamed(plays, vocabulary, seed)
+        batches.set_epoch(epoch)
+        return batches.text()
+
+    first = text(0, 1)
+    assert first == text(0, 1)
+    assert len({first, text(0, 2), text(1, 1), "".join(plays.values())}) == 4
+    assert set(first) <= set(vocabulary.tokens)
+    assert first.count("\n") == sum(p.count("\n") for p in plays.values())
+    assert abs(len(first) - sum(map(len, plays.values()))) < 20_000
+
+
+def test_windows_follow_one_another_and_are_counted():
+    plays = experiment.training_plays(smoke=True)
+    vocabulary = Vocabulary.fit("".join(plays.values()) + shakespeare().train)
+    batches = experiment.Renamed(plays, vocabulary, 0)
+    windows = list(batches)
+    assert abs(len(windows) - len(batches)) <= 1
+    for (x, y), (after, _) in zip(windows, windows[1:], strict=False):
+        assert x.shape[0] == experiment.STREAMS
+        assert np.array_equal(y[:, -1], after[:, 0])
+
+
+def test_the_cost_of_a_name_is_that_of_its_letters():
+    text = "**ANN**  \nO\n\n" * 12 + "**BOB**  \n" + "**ANN**"
+    costs = np.zeros(len(text) - 1)  # of each character after the first
+    for j, character in enumerate(text[1:]):
+        costs[j] = character.isupper() and character != "O"
+    costs[text.index("BOB") : text.index("BOB") + 2] = 5  # the known one
+    found = experiment.name_costs(costs, text, known={"BOB"})
+    assert found == {"first": 3, "second": 3, "to tenth": 3, "later": 3}
+
+
+def test_an_ngram_that_reads_along_learns_a_new_word():
+    rng = np.random.default_rng(0)
+    ids = {"train": rng.integers(0, 5, 500), "test": np.tile([5, 6, 7, 8], 50)}
+    once = experiment.reading_along(ids, 9, 3, blocks=1)
+    often = experiment.reading_along(ids, 9, 3, blocks=10)
+    assert often < once - 1
