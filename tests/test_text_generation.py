@@ -229,7 +229,28 @@ def test_the_cost_of_a_name_is_that_of_its_letters():
 
 def test_an_ngram_that_reads_along_learns_a_new_word():
     rng = np.random.default_rng(0)
-    ids = {"train": rng.integers(0, 5, 500), "test": np.tile([5, 6, 7, 8], 50)}
-    once = experiment.reading_along(ids, 9, 3, blocks=1)
-    often = experiment.reading_along(ids, 9, 3, blocks=10)
-    assert often < once - 1
+    known, new = rng.integers(0, 5, 500), np.tile([5, 6, 7, 8], 50)
+    once = experiment.reading_along(known, new, 9, 3, blocks=1)
+    often = experiment.reading_along(known, new, 9, 3, blocks=10)
+    assert once.shape == often.shape == (200,)
+    np.testing.assert_allclose(often[:20], once[:20])  # nothing of it was read yet
+    assert often.mean() < once.mean() - 1
+
+
+def test_a_network_that_learns_along_never_sees_what_it_predicts(vocabulary, model):
+    ids = np.tile(vocabulary.encode("abcdefgh"), 40)
+    before = experiment.bits(model, ids, batch_size=1, steps=64)
+
+    def learner():
+        same = experiment.build(len(vocabulary), 0, 8, lambda p: rl.Dropout(0.0))
+        same.load_state_dict(model.state_dict())
+        return same
+
+    after = experiment.learning_along(learner(), ids)
+    assert after.shape == before.shape
+    np.testing.assert_allclose(after[:64], before[:64], atol=1e-5)
+    assert after[-64:].mean() < before[-64:].mean()
+    other = ids.copy()
+    other[200:] = 0  # what comes later changes nothing before it
+    again = experiment.learning_along(learner(), other)
+    np.testing.assert_allclose(again[:199], after[:199], atol=1e-6)
