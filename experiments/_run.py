@@ -135,5 +135,6 @@ def shipped(arrays):
 
 def as_shipped(model):
     """Round a model's weights to what is shipped, so that just that is measured."""
-    model.load_state_dict(shipped(model.state_dict()))
+    arrays = shipped(model.state_dict())
+    model.load_state_dict({k: torch.from_numpy(v) for k, v in arrays.items()})
     return model

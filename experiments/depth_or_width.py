@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.timing import machine
+from experiments._run import shipped
 from rnnlib import checkpoint, data
 from rnnlib import numpy as rl
 from rnnlib.batches import Batches, StreamBatches
@@ -185,7 +186,7 @@ def main():
     shapes, records, kept = measure(SEEDS, TUNING_SEEDS, epochs)
     for seed in SEEDS:
         file = f"depth_or_width-seed{seed}.safetensors"
-        checkpoint.save(weights / file, kept[seed])
+        checkpoint.save(weights / file, shipped(kept[seed]))
     result = {
         "task": "depth against width at equal parameters, two tasks on Shakespeare",
         "when": time.strftime("%Y-%m-%d"),

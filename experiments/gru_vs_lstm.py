@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from benchmarks.timing import machine
+from experiments._run import shipped
 from rnnlib import checkpoint, data, metrics
 from rnnlib import torch as rl
 from rnnlib.batches import Batches, StreamBatches
@@ -256,7 +257,8 @@ def run(seeds, folder, limit=None):
                 flush=True,
             )
     for seed, arrays in kept.items():
-        checkpoint.save(folder / f"gru_vs_lstm-seed{seed}.safetensors", arrays)
+        file = folder / f"gru_vs_lstm-seed{seed}.safetensors"
+        checkpoint.save(file, shipped(arrays))
     return settings, records
 
 

@@ -32,6 +32,10 @@ class Batches:
         The order of epoch e is a function of ``(seed, e)`` alone.
     drop_last : bool, default=False
         Leave out a last batch that is not full.
+    by_length : bool, default=False
+        Put examples of similar length into a batch, which spares padding: sort by the
+        length of x, or of its entries from the first to the last, and shuffle equal
+        ones and the batches. The longest examples share the batch that is not full.
 
     Raises
     ------
@@ -50,7 +54,16 @@ class Batches:
     """
 
     def __init__(
-        self, x, y, lengths=None, *, batch_size, shuffle=True, seed=0, drop_last=False
+        self,
+        x,
+        y,
+        lengths=None,
+        *,
+        batch_size,
+        shuffle=True,
+        seed=0,
+        drop_last=False,
+        by_length=False,
     ):
         self.x, self.y, self.lengths = _arrays(x), np.asarray(y), None
         xs = self._inputs()
@@ -65,6 +78,9 @@ class Batches:
         self.seed = check_size("Batches", "seed", seed, least=0)
         self.shuffle = shuffle
         self.drop_last = drop_last
+        self.by_length = by_length
+        if by_length and lengths is None:
+            raise ValueError("Batches: expected lengths to go with by_length=True")
         self._epoch = 0
         if len(self) == 0:
             raise ValueError(
@@ -90,10 +106,16 @@ class Batches:
     def __iter__(self):
         """Iterate over ``(x, y)``, or ``(x, y, lengths)`` if there are lengths."""
         order = np.arange(len(self.y))
-        if self.shuffle:
-            order = np.random.default_rng([self.seed, self._epoch]).permutation(order)
+        rng = np.random.default_rng([self.seed, self._epoch])
         self._epoch += 1
-        starts = range(0, len(self) * self.batch_size, self.batch_size)
+        if self.shuffle:
+            order = rng.permutation(order)
+        starts = np.arange(0, len(self) * self.batch_size, self.batch_size)
+        if self.by_length:
+            order = order[: starts[-1] + self.batch_size]  # drop any, not the longest
+            every = self.lengths if isinstance(self.lengths, tuple) else [self.lengths]
+            order = order[np.lexsort([n[order] for n in reversed(every)])]
+            starts = rng.permutation(starts) if self.shuffle else starts
         return (self._batch(order[i : i + self.batch_size]) for i in starts)
 
     def _inputs(self):

@@ -75,9 +75,67 @@ def test_batches_are_copies():
     np.testing.assert_array_equal(x, X)
 
 
+def by_length(**options):
+    """Batches of 60 pairs of lengths 1..5 and 1..8, and the lengths."""
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(1, 6, 60), rng.integers(1, 9, 60)
+    x = np.zeros((60, 5), int), np.zeros((60, 8), int)
+    options = {"batch_size": 7, "by_length": True} | options
+    return Batches(x, np.arange(60), lengths, **options), lengths
+
+
+def test_by_length_every_example_once_and_hardly_any_padding():
+    batches, (source, target) = by_length()
+    assert len(batches) == len(list(batches)) == 9
+    assert sorted(order(batches_y(batches))) == list(range(60))
+    for (x, z), y, (m, n) in batches:
+        assert x.shape == (len(y), m.max()) and z.shape == (len(y), n.max())
+        np.testing.assert_array_equal(m, source[y])
+        np.testing.assert_array_equal(n, target[y])
+    mixed, _ = by_length(by_length=False)
+
+    def padding(batches):
+        return sum(m.max() * len(m) - m.sum() for _, _, (m, _) in batches)
+
+    assert padding(batches) < padding(mixed) / 4
+    assert sum(len(set(m)) > 1 for _, _, (m, _) in batches) <= 4  # at 4 borders
+
+
+def batches_y(batches):
+    return [(None, y) for _, y, _ in batches]
+
+
+def test_by_length_the_order_depends_on_seed_and_epoch_alone():
+    one, two = by_length()[0], by_length()[0]
+    epochs = [order(batches_y(one)) for _ in range(3)]
+    assert epochs[0] != epochs[1] != epochs[2]
+    two.set_epoch(2)
+    assert order(batches_y(two)) == epochs[2]
+    assert order(batches_y(by_length(seed=1)[0])) != epochs[0]
+    first = {tuple(sorted(y)) for _, y, _ in by_length()[0]}
+    second = {tuple(sorted(y)) for _, y, _ in one}
+    assert first != second  # equal lengths are shuffled, not the batches alone
+
+
+def test_by_length_without_shuffle_and_with_drop_last():
+    batches, (source, _) = by_length(shuffle=False, batch_size=8)
+    assert (np.diff(source[order(batches_y(batches))]) >= 0).all()
+    batches, (source, _) = by_length(batch_size=8, drop_last=True)
+    longest = np.flatnonzero(source == 5)
+    seen = [set(order(batches_y(batches))) for _ in range(5)]
+    assert all(len(s) == 56 for s in seen)
+    assert all(not set(longest) <= set(range(60)) - s for s in seen)
+
+
+def test_by_length_of_one_input():
+    batches = Batches(X, Y, np.tile([2, 1], 5), batch_size=5, by_length=True)
+    assert sorted(x.shape for x, _, _ in batches) == [(5, 1), (5, 2)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "error", "message"),
     [
+        ((X, Y), {"by_length": True}, ValueError, "expected lengths to go with by"),
         ((X, Y[:9]), {}, ValueError, r"same first axis, got \(10, 2\) and \(9,\)"),
         ((X, np.int64(1)), {}, ValueError, "same first axis"),
         ((X[:0], Y[:0]), {}, ValueError, "no batch of 3 in 0 examples"),

@@ -30,6 +30,7 @@ API = (
     "rnnlib.checkpoint",
     "rnnlib.summary",
     "rnnlib.text",
+    "rnnlib.bpe",
     "rnnlib.batches",
     "rnnlib.baselines",
     "rnnlib.metrics",

