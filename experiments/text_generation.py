@@ -384,6 +384,7 @@ def report(records):
     gain = rival["test_bits"] - score["mean"]
     ngram_along = first["along"]["ngram_test_bits"]
     learning = _run.summary(along, "test_bits")
+    minutes = np.mean([r["train_seconds"] for r in records]) / 60
     met = "met" if score["mean"] <= TARGET else "missed"
     best = "network" if learning["mean"] < ngram_along else "n-gram"
     return {
@@ -409,7 +410,7 @@ def report(records):
         },
         "verdict": (
             f"The LSTM needs {gain:.2f} bits per character less than the best n-gram, "
-            f"for {first['train_seconds'] / 60:.0f} minutes of training where counting "
+            f"for {minutes:.0f} minutes of training where counting "
             f"takes {rival['seconds']:.0f} seconds; target {met}. If both may learn "
             f"from the test as they read it, the {best} is ahead "
             f"({learning['mean']:.2f} against {ngram_along:.2f})."
