@@ -25,6 +25,9 @@ WIDE = """width => [...document.querySelectorAll("body *")].filter(e => {
     return true;
 }).slice(0, 5).map(e => `<${e.tagName.toLowerCase()} class="${e.className}">`)"""
 
+RAW_TABLES = r"""[...document.querySelectorAll("main p")].map(p => p.textContent)
+    .filter(text => /\|\s*[-—:]+\s*\|/.test(text)).map(text => text.slice(0, 60))"""
+
 
 @pytest.fixture(scope="module", autouse=True)
 def built():
@@ -101,6 +104,8 @@ def test_page_in_a_browser(chromium, address, name):
             assert page.locator("mjx-container").count(), f"{name}: mathematics not set"
             bad = page.locator("mjx-merror, [data-mjx-error]").count()
             assert not bad, f"{name}: {bad} formulas that MathJax cannot read"
+        raw = page.evaluate(RAW_TABLES)
+        assert not raw, f"{name}: tables left as text: {raw}"
         width = page.evaluate("document.documentElement.scrollWidth")
         assert width <= PHONE, (
             f"{name} is {width} px wide on a {PHONE} px phone: "
