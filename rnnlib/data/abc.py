@@ -5,7 +5,7 @@ What is understood is what `irish_tunes` holds: one voice, with the fields ``M:`
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from rnnlib.checks import check_type
@@ -488,3 +488,223 @@ class _Reader:
             ]
             self.now += length
             self.chord = None
+
+
+QUARTER = 24  # ticks of a quarter of a unit: it can be divided by 2 and by 3
+BARS = ("|", "||", "|]", "|:", ":|", ":||", "::", "|1", "|2", ":|2", "|[1", ":|[2")
+INNER = {"|", "|1", "|2", "|[1"}  # the others begin or end a section
+ORNAMENTS = frozenset("~.TH")
+PITCHES = frozenset(
+    sign + letter
+    for sign in ("", "^", "=", "_")
+    for letter in [*"CDEFGABcdefgab", "A,", "B,", "G,", "c'", "d'"]
+)
+LENGTHS = {
+    text: int(4 * QUARTER * _length(text))
+    for text in ("", "2", "3", "4", "6", "8", "/", "/2", "/4", "//", "3/2", "3/4")
+}
+
+
+@dataclass(frozen=True)
+class _State:
+    """Where a `Writer` is, between two tokens."""
+
+    filled: int = 0  # ticks of this bar
+    upbeats: frozenset = frozenset([0])
+    section: bool = True  # whether this bar began with a section
+    pitch: bool = False  # a pitch or rest was written; its length comes next
+    rest: bool = False  # that was a rest
+    length: str | None = None  # of the note before; also of the next in its group
+    left: int = 0  # notes to come of a triplet, or of a pair with > or <
+    triplet: bool = False  # which of the two
+    slurs: tuple = ()  # notes in each open slur
+    grace: int | None = None  # notes in { }
+    before: str = "line"  # the kind of token before
+
+
+class Writer:
+    """Says which characters may come next in a tune, so that every bar is full.
+
+    It knows a part of ABC: notes and rests with lengths of quarters of a unit and more,
+    dotted pairs, triplets of equal notes, grace notes, slurs inside a bar, ties,
+    ornaments, bar lines. Bars are full, but an upbeat and the end of a section make up
+    one bar. Whatever it lets through to its end, `parse` can read.
+
+    Parameters
+    ----------
+    metre, unit : str
+        As in the head of the tune, which the writer does not read: ``"6/8"``,
+        ``"1/8"``.
+
+    Raises
+    ------
+    ValueError
+        If a bar is not a whole number of quarters of units.
+
+    Examples
+    --------
+    >>> writer = Writer("2/4", "1/8")
+    >>> for character in "F2 A":
+    ...     writer.feed(character)
+    >>> sorted(writer.allowed() & set("234|>c"))
+    ['2', '>', 'c']
+    """
+
+    def __init__(self, metre, unit):
+        metre, unit = _fraction(metre, "M"), _fraction(unit, "L")
+        ticks = 4 * QUARTER * metre / unit
+        if ticks % QUARTER:
+            raise ValueError(f"Writer: no bars of {metre} with a unit length of {unit}")
+        self.metre = int(ticks)
+        self.state, self.token = _State(), ""
+
+    def allowed(self):
+        """Characters that may come next.
+
+        Returns
+        -------
+        set of str
+            The empty string is in it if the tune may end here.
+        """
+        tokens, n = self._options(self.state), len(self.token)
+        found = {t[n] for t in tokens if len(t) > n and t.startswith(self.token)}
+        if self.token in tokens:
+            state = self._after(self.state, self.token)
+            following = self._options(state)
+            if state.pitch and "" in following:
+                following |= self._options(self._after(state, ""))
+                following.discard("")
+            found |= {t[:1] for t in following}
+        return found
+
+    def feed(self, character):
+        """Take the next character.
+
+        Parameters
+        ----------
+        character : str
+
+        Raises
+        ------
+        ValueError
+            If it is not allowed.
+        """
+        if not character or character not in self.allowed():
+            raise ValueError(f"Writer: {character!r} cannot come here")
+        longer = self.token + character
+        while not any(t.startswith(longer) for t in self._options(self.state)):
+            self.state = self._after(self.state, self.token)
+            self.token, longer = "", character
+        self.token = longer
+
+    def _options(self, s):
+        """Tokens that may come next; "" is the end, or a length of nothing."""
+        room = self.metre - s.filled
+        if s.pitch:
+            return self._lengths(s, room)
+        if s.grace is not None:
+            return (
+                set(PITCHES if s.grace < 4 else ()) | {"}"} if s.grace else {*PITCHES}
+            )
+        found = set()
+        if s.left or room >= QUARTER:
+            found |= PITCHES
+            if s.before != "ornament":
+                found |= ORNAMENTS
+        if s.before == "ornament":
+            return found
+        if not s.left and room >= QUARTER:
+            found |= {"z", "{"} if s.before != "grace" else set()
+            found |= {"("} if len(s.slurs) < 2 else set()
+            found |= {"(3"} if room >= 2 * QUARTER else set()
+        if s.before == "note" and not s.rest:
+            found.add("-")
+            if not s.left and LENGTHS.get(s.length, room + 1) <= room:
+                found |= {">", "<"}
+        if s.left or s.before in ("open", "grace"):
+            return found
+        if s.before in ("note", "tie", "slur") and s.slurs and s.slurs[-1]:
+            found.add(")")
+        if s.before not in ("space", "line") and not (s.slurs and room < QUARTER):
+            found.add(" ")
+        if not s.slurs:
+            found |= self._lines(s)
+            if s.before != "line":
+                found |= {"\n", "\\\n"}
+            if s.before == "line" and s.section and not s.filled:
+                found.add("")
+        return found
+
+    def _lengths(self, s, room):
+        """Lengths that the note that was just begun may have."""
+        if s.grace is not None:
+            return {"", "/"}
+        if s.left and s.length is not None:
+            return {s.length}
+        notes = 2 if s.left else 1  # a triplet takes the time of two
+        return {t for t, ticks in LENGTHS.items() if notes * ticks <= room}
+
+    def _lines(self, s):
+        """Bar lines that may come next."""
+        if not s.filled:  # at the beginning of a line it may stand again
+            return {"|", "||", "|:"} if s.before == "line" else set()
+        full = s.filled == self.metre
+        inner = full or s.section
+        ends = full or self.metre - s.filled in s.upbeats
+        return {line for line in BARS if (inner if line in INNER else ends)}
+
+    def _after(self, s, token):
+        """The state after a token."""
+        if s.pitch:
+            return self._note(s, token)
+        if token in PITCHES or token == "z":
+            return replace(s, pitch=True, rest=token == "z")
+        if token in BARS:
+            return self._line(s, token)
+        if token in ORNAMENTS:
+            return replace(s, before="ornament")
+        if token in "><":
+            return replace(s, left=1, triplet=False, before="open")
+        if token == "(3":
+            return replace(s, left=3, triplet=True, length=None, before="open")
+        if token == "(":
+            return replace(s, slurs=(*s.slurs, 0), before="open")
+        if token == ")":
+            return replace(s, slurs=s.slurs[:-1], before="slur")
+        if token == "{":
+            return replace(s, grace=0)
+        if token == "}":
+            return replace(s, grace=None, before="grace")
+        kinds = {" ": "space", "-": "tie"}
+        return replace(s, before=kinds.get(token, "line"))
+
+    def _note(self, s, length):
+        """The state after the length of a note."""
+        if s.grace is not None:
+            return replace(s, pitch=False, grace=s.grace + 1)
+        ticks = LENGTHS[length]
+        if s.left and s.triplet:  # the first counts for all three
+            ticks = 2 * ticks if s.left == 3 else 0
+        return replace(
+            s,
+            filled=s.filled + ticks,
+            pitch=False,
+            length=None if s.left == 1 else length,
+            left=max(s.left - 1, 0),
+            slurs=tuple(n + 1 for n in s.slurs),
+            before="note",
+        )
+
+    def _line(self, s, token):
+        """The state after a bar line."""
+        upbeats = s.upbeats
+        if s.section and 0 < s.filled < self.metre:
+            upbeats |= {s.filled}
+        section = token not in INNER
+        return replace(
+            s,
+            filled=0,
+            upbeats=upbeats,
+            section=section or (s.section and not s.filled),
+            before="bar",
+        )
