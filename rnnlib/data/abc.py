@@ -308,7 +308,7 @@ class _Reader:
         check_type("parse", "text", text, str, "a str")
         self.text = text
         self.metre = self.unit = self.sharps = self.key = None  # of the head
-        self.bar_metre = self.bar_unit = None  # of here
+        self.bar_metre = self.bar_unit = self.compound = None  # of here
         self.notes, self.bars = [], []
         self.now = Fraction(0)
         self.open = []  # brackets
@@ -355,7 +355,7 @@ class _Reader:
             self._field(field[0], field[2:])
         elif kind in ("space", "text", "ending", "sign"):
             pass
-        elif self.key is None:
+        elif None in (self.key, self.bar_metre, self.bar_unit):
             raise ValueError("expected M:, L: and K: before the notes")
         elif kind == "bar":
             if set(self.open) & {"[", "{"}:
@@ -379,8 +379,8 @@ class _Reader:
             _, self.sharps = read_key(value)
             self.key = self.key or value.strip()
         elif name == "M":
-            metre = _fraction(value, "M")
-            self.bar_metre = metre
+            metre = self.bar_metre = _fraction(value, "M")
+            self.compound = value.strip() in ("6/8", "9/8", "12/8")
             self.metre = self.metre or metre
         else:
             self.bar_unit = _fraction(value, "L")
@@ -441,8 +441,7 @@ class _Reader:
             raise ValueError("a tuplet inside another or inside a bracket")
         numbers = [int(n) if n else 0 for n in text[1:].split(":")] + [0, 0]
         notes, time, among = numbers[:3]
-        three = self.bar_metre.numerator % 3 == 0 and self.bar_metre != Fraction(3, 4)
-        time = time or IN_TIME.get(notes, 3 if three else 2)
+        time = time or IN_TIME.get(notes, 3 if self.compound else 2)
         self.tuplet = (among or notes, Fraction(time, notes))
 
     def _broken(self, text):
@@ -544,7 +543,7 @@ class Writer:
     Examples
     --------
     >>> writer = Writer("2/4", "1/8")
-    >>> for character in "F2 A":
+    >>> for character in "F4 | F2 A":
     ...     writer.feed(character)
     >>> sorted(writer.allowed() & set("234|>c"))
     ['2', '>', 'c']
