@@ -29,8 +29,8 @@ from rnnlib.text import Vocabulary, pad
 NAME, TARGET = "music", 1.46  # bits per character
 END, UNK = 0, 1  # of a tune; a character that training does not have
 EMBEDDING, HIDDEN, POINTER = 48, 384, 64
-EPOCHS, BATCH, LR, DECAY = 40, 24, 4e-3, 0.1
-DROPOUT, INPUT_DROPOUT, WEIGHT_DROPOUT = 0.5, 0.1, 0.2
+EPOCHS, BATCH, LR, DECAY = 16, 16, 4e-3, 0.1
+DROPOUT, INPUT_DROPOUT, WEIGHT_DROPOUT = 0.4, 0.1, 0.1
 TRANSPOSED = 0.6  # share of the tunes in the first pass
 LONGEST = 640  # characters of a training tune; the rest is left out, now and then
 FLOOR = 1e-4  # what all models give to all characters alike
@@ -146,7 +146,7 @@ def others(tunes):
     -------
     others : list of list of str
         Nothing for a tune whose key cannot be read. No note is put more than a fifth
-        below the lowest line of the staff, or above the fourth ledger line.
+        Nothing for a tune whose key cannot be read.
     chances : list of list of float
     """
     keys = []

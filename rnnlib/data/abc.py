@@ -508,6 +508,7 @@ LENGTHS = {
 class _State:
     """Where a `Writer` is, between two tokens."""
 
+    begun: bool = False  # whether there is a note
     filled: int = 0  # ticks of this bar
     upbeats: frozenset = frozenset([0])
     section: bool = True  # whether this bar began with a section
@@ -545,7 +546,7 @@ class Writer:
     >>> writer = Writer("2/4", "1/8")
     >>> for character in "F4 | F2 A":
     ...     writer.feed(character)
-    >>> sorted(writer.allowed() & set("234|>c"))
+    >>> sorted(writer.allowed() & set("24|>c"))
     ['2', '>', 'c']
     """
 
@@ -630,7 +631,7 @@ class Writer:
             found |= self._lines(s)
             if s.before != "line":
                 found |= {"\n", "\\\n"}
-            if s.before == "line" and s.section and not s.filled:
+            if s.before == "line" and s.section and s.begun and not s.filled:
                 found.add("")
         return found
 
@@ -686,6 +687,7 @@ class Writer:
             ticks = 2 * ticks if s.left == 3 else 0
         return replace(
             s,
+            begun=True,
             filled=s.filled + ticks,
             pitch=False,
             length=None if s.left == 1 else length,
