@@ -1,6 +1,6 @@
 """A character model of Irish tunes that may copy from the tune it is writing.
 
-    python -m experiments.music            # 3 seeds, a quarter of an hour each
+    python -m experiments.music            # 3 seeds, minutes each
     python -m experiments.music --smoke    # seconds, nothing kept
 
 Embedding(V, 48) - LSTM(48, 384) - Dropout - Dense(384, V), and beside it a pointer: the
@@ -8,9 +8,15 @@ state looks for similar states earlier in the same tune, and what followed them 
 a second guess. One softmax weighs all earlier places and the network's own guess.
 
 In training a tune is often written in another key, drawn from the keys of its mode;
-this happens less and less, and hardly in the last passes. Trained on the training tunes
-alone; sizes are what 1.6 MB of 16-bit weights hold, the rest was chosen on validation.
-Seed 0 also trains the same network without the pointer. The test is read once a seed.
+this happens less and less, and not at all in the last passes. Trained on the training
+tunes alone. Seed 0 also trains the same network without the pointer.
+
+How it was tuned, on validation: the sizes are what 1.6 MB of 16-bit weights hold. A
+first run, planned for 40 passes with more dropout and batches of 24 tunes, was stopped
+after 14: it fitted validation better than its own training batches, so there was too
+much dropout, and it learned slowly in the first passes, so batches got smaller. The
+orders and cache strengths of the n-gram models, and shares of mixtures, are chosen on
+validation as well. The test is read once a seed.
 """
 
 import time
