@@ -124,6 +124,55 @@ def test_the_index_belongs_to_the_same_days():
     assert np.corrcoef(market, index)[0, 1] > 0.9
 
 
+def test_the_wrong_adjustment_is_undone_on_request():
+    found, repaired = data.stocks(), data.stocks().repaired()
+    change = np.diff(np.log(repaired.prices), axis=0)
+    days, which = np.nonzero(np.abs(change) > np.log(2))
+    assert [found.names[w] for w in which] == ["AAPL"]
+    other = found.prices != repaired.prices
+    assert set(np.nonzero(other)[1]) == {found.names.index("RRC")}
+    assert found.dates[np.nonzero(other)[0]].max() == np.datetime64("1990-04-09")
+    assert not repaired.prices.flags.writeable
+
+
+def toy(**changes):
+    """Three stocks on the days from 30 January 2001 to 1 March."""
+    dates = np.arange("2001-01-30", "2001-03-02", dtype="datetime64[D]")
+    prices = 1.01 ** np.arange(len(dates))[:, None] * [1.0, 2.0, 3.0]
+    whole = data.Stocks(dates, ("A", "B", "C"), prices, prices[:, 0])
+    return dataclasses.replace(whole, **changes)
+
+
+def test_months_run_from_close_to_close():
+    months = toy().monthly()
+    assert [str(m) for m in months.month] == ["2001-02", "2001-03"]
+    for returns in (*months.returns.T, months.index):
+        np.testing.assert_allclose(returns, [1.01**28 - 1, 0.01])
+    np.testing.assert_allclose(months.volatility, 0, atol=1e-12)
+    real = data.stocks().monthly()
+    assert real.returns.shape == (395, 20) and str(real.month[0]) == "1990-02"
+    whole = data.stocks().prices
+    product = np.prod(1 + real.returns, axis=0)
+    np.testing.assert_allclose(product, whole[-1] / whole[21])  # 31 January 1990
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"prices": np.ones((31, 2))}, r"shape \(31, 3\) .* got \(31, 2\)"),
+        ({"index": np.ones(30)}, r"shape \(31,\), got \(31, 3\) and \(30,\)"),
+        ({"prices": np.zeros((31, 3))}, "> 0, got 0.0 for A on 2001-01-30"),
+        ({"prices": np.full((31, 3), np.nan)}, "> 0, got nan for A"),
+        ({"index": np.full(31, np.inf)}, "> 0, got inf for the index"),
+        ({"dates": toy().dates[::-1]}, "days that rise"),
+        ({"dates": np.arange("2001-01-01", "2001-02-01", dtype="M8[D]")}, "got 1"),
+    ],
+)
+def test_months_of_bad_prices(changes, says):
+    with pytest.raises(ValueError, match=f"Stocks.monthly: expected .*{says}"):
+        toy(**changes).monthly()
+
+
 # ---------------------------------------------------------------- tunes
 
 
