@@ -106,7 +106,7 @@ def test_stocks_are_whole_and_in_order():
 
 
 def test_two_prices_halve_or_double_in_a_day():
-    """One is Apple's profit warning; the other looks like an adjustment gone wrong."""
+    """One is Apple's profit warning; the other is a stock that hardly trades."""
     found = data.stocks()
     change = np.diff(np.log(found.prices), axis=0)
     days, which = np.nonzero(np.abs(change) > np.log(2))
@@ -124,15 +124,14 @@ def test_the_index_belongs_to_the_same_days():
     assert np.corrcoef(market, index)[0, 1] > 0.9
 
 
-def test_the_wrong_adjustment_is_undone_on_request():
-    found, repaired = data.stocks(), data.stocks().repaired()
-    change = np.diff(np.log(repaired.prices), axis=0)
-    days, which = np.nonzero(np.abs(change) > np.log(2))
-    assert [found.names[w] for w in which] == ["AAPL"]
-    other = found.prices != repaired.prices
-    assert set(np.nonzero(other)[1]) == {found.names.index("RRC")}
-    assert found.dates[np.nonzero(other)[0]].max() == np.datetime64("1990-04-09")
-    assert not repaired.prices.flags.writeable
+def test_one_stock_is_quoted_in_coarse_steps_and_its_fall_is_no_split():
+    found = data.stocks()
+    prices = found.prices[:, found.names.index("RRC")]
+    steps = prices[found.dates < np.datetime64("1992-01-01")] / 0.2768
+    np.testing.assert_allclose(steps, np.rint(steps), atol=0.01)
+    days = np.array(["1990-04-09", "1990-04-10", "1990-05-31"], "datetime64[D]")
+    on = np.rint(steps[np.searchsorted(found.dates, days)])
+    np.testing.assert_array_equal(on, [12, 4, 16])  # it is back after two months
 
 
 def toy(**changes):

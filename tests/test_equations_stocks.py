@@ -67,7 +67,7 @@ def test_an_interval_of_blocks_is_wider_where_months_follow_each_other():
 
 def test_the_panel_sees_the_past_only():
     """Other months to come change no input and no label before them."""
-    found = data.stocks().repaired()
+    found = data.stocks()
     later = found.dates >= np.datetime64("2010-01-01")
     prices = np.where(later[:, None], found.prices[:, ::-1], found.prices)
     other = replace(found, prices=prices)
@@ -81,7 +81,7 @@ def test_the_panel_sees_the_past_only():
 
 
 def test_the_walk_trains_on_years_before_only():
-    panel = stocks.Panel(data.stocks().repaired().monthly())
+    panel = stocks.Panel(data.stocks().monthly())
     seen = []
 
     def fit(year, x, y):

@@ -5,15 +5,12 @@ who picks them in 1990 knows the future, which the chapter measures.
 """
 
 import gzip
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
 from rnnlib.data._fetch import DataError, read_members
-
-# Adjusted for a split that was not there: prices before the day are this much too high.
-TOO_HIGH = (("RRC", np.datetime64("1990-04-10"), 3.0),)
 
 
 @dataclass(frozen=True)
@@ -58,21 +55,6 @@ class Stocks:
     names: tuple
     prices: np.ndarray
     index: np.ndarray
-
-    def repaired(self):
-        """Undo the one adjustment that is known to be wrong (RRC, 10 April 1990).
-
-        Returns
-        -------
-        Stocks
-            With other prices before that day; this one keeps its own.
-        """
-        prices = self.prices.copy()
-        for name, day, factor in TOO_HIGH:
-            if name in self.names:
-                prices[self.dates < day, self.names.index(name)] /= factor
-        prices.flags.writeable = False
-        return replace(self, prices=prices)
 
     def monthly(self):
         """Sum the days up to months.
