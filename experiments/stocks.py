@@ -12,8 +12,8 @@ from scratch, on all months before that year. The years 2000 to 2022 are the tes
 How it was tuned: on the walk through 1995 to 1999, three seeds, one size of network and
 two learning rates. After 3, 10 or 30 epochs the AUC differed by no more than its error,
 and each record measures that again; 10 was taken. The regularisation of the logistic
-regression is chosen on the same walk, by AUC. Seeds 3 to 19 are there to be picked from:
-what does the best of twenty seeds gain, and does it last?
+regression is chosen on the same walk, by AUC. Seeds 3 to 19 are there to be picked
+from: what does the best of twenty seeds gain, and does it last?
 """
 
 import json
