@@ -57,6 +57,9 @@ def prepare(values):
     A second without a request has no latency: the last one stays. A spread below 0.1 is
     taken for 0.1, as the errors 5xx of the training sites are all 0.
     """
+    if values.ndim != 3 or values.shape[-1] != 12:
+        shape = "(S, T, 12)"
+        raise ValueError(f"prepare: expected counters {shape}, got {values.shape}")
     x = np.log1p(values / UNIT)
     last = np.full((len(x), 2), np.log1p(5.0))
     for t in range(x.shape[1]):
@@ -633,7 +636,7 @@ def report(records):
     target = found[best]["ap"]
     lead = score["mean"] - target
     gain = [r["gain"][best] for r in records]
-    sure = all(g["low"] > 0 for g in gain)
+    sure = all(g["low"] > 0 for g in gain) or all(g["high"] < 0 for g in gain)
     verdict = (
         f"The GRU reaches an average precision of {score['mean']:.3f}, "
         f"{abs(lead):.3f} {'above' if lead > 0 else 'below'} the best rival ({best})"
