@@ -21,6 +21,7 @@ Every final network is trained on all of four folds and tested on the fifth, onc
 
 import time
 import warnings
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -59,8 +60,8 @@ AMINO = np.array(
     list("KNKNTTTTRSRSIIMIQHQHPPPPRRRRLLLLEDEDAAAAGGGGVVVV*Y*YSSSS*CWCLFLFX")
 )
 FULL = {
-    "splice": {"epochs": 20, "batch": 64, "lr": 3e-3},
-    "small": {"epochs": 8, "batch": 64, "lr": 3e-3},
+    "splice": {"epochs": 25, "batch": 64, "lr": 3e-3},
+    "small": {"epochs": 6, "batch": 64, "lr": 3e-3},
     "genes": {"epochs": 12, "batch": 64, "lr": 3e-3},
     "rows": None,
 }
@@ -68,7 +69,7 @@ SMOKE = {
     "splice": {"epochs": 1, "batch": 64, "lr": 3e-3},
     "small": {"epochs": 1, "batch": 64, "lr": 3e-3},
     "genes": {"epochs": 1, "batch": 64, "lr": 3e-3},
-    "rows": 400,
+    "rows": 70,
 }
 
 
@@ -135,7 +136,7 @@ def build(seed, read="junction"):
 class Batches:
     """Batches of some rows, in a new order each epoch; ``draw`` makes x and y."""
 
-    def __init__(self, rows, draw, seed, epochs, batch, **_):
+    def __init__(self, rows, draw, seed, batch):
         self.rows, self.draw, self.seed, self.batch = rows, draw, seed, batch
         self.epoch = 0
 
@@ -205,24 +206,29 @@ def cross_validate(seed, setting, name, folder, read="junction", strands=None):
 
     for fold in range(FOLDS):
         model = build(10 * seed + fold, read)
-        batches = Batches(few(genes.folds != fold, setting), draw, seed, **setting)
+        batches = Batches(
+            few(genes.folds != fold, setting["rows"]), draw, seed, setting["batch"]
+        )
         file = folder / f"seed{seed}-{name.replace(' ', '-')}-{fold}.safetensors"
         seconds += fit(model, batches, setting, file)
         _run.as_shipped(model)
-        test = genes.folds == fold
+        test = few(genes.folds == fold, setting["rows"])
         told[test] = scores(model, x[test]).argmax(-1)
         told_other[test] = scores(model, other[test]).argmax(-1)
         arrays |= {f"fold{fold}.{k}": v for k, v in model.state_dict().items()}
     return told, told_other, seconds, arrays
 
 
-def few(chosen, setting):
-    """The rows of a mask; only the first of them in a smoke run."""
-    return np.flatnonzero(chosen)[: setting.get("rows")]
+def few(chosen, rows=None):
+    """The rows of a mask; in a smoke run, about so many of them."""
+    found = np.flatnonzero(chosen)
+    return found if rows is None else found[:: -(-len(found) // rows)]
 
 
-def unlike(genes):
-    """Which sequences share no stretch of 20 bases with any other fold."""
+@lru_cache(maxsize=1)
+def unlike():
+    """Which junctions share no stretch of 20 bases with any other fold."""
+    genes = splice_junctions()
     shared = shared_kmers(genes.sequences).tocoo()
     row, column = shared.coords
     like = np.zeros(len(genes.y), bool)
@@ -237,7 +243,7 @@ def right(told, genes):
     return {
         "score": float(np.mean(by_fold)),
         "folds": by_fold,
-        "unlike": float(hit[unlike(genes)].mean()),
+        "unlike": float(hit[unlike()].mean()),
         "classes": [float(hit[genes.y == k].mean()) for k in range(3)],
         "told": "".join(map(str, told)),
     }
@@ -267,7 +273,10 @@ def splice_rivals(rows):
     ):
         begin, told = time.perf_counter(), np.zeros(len(genes.y), int)
         for fold in range(FOLDS):
-            train, test = few(genes.folds != fold, {"rows": rows}), genes.folds == fold
+            train, test = (
+                few(chosen, rows)
+                for chosen in (genes.folds != fold, genes.folds == fold)
+            )
             told[test] = model.fit(x[train], genes.y[train]).predict(x[test])
         seconds = time.perf_counter() - begin
         found[name] = {"seconds": seconds} | right(told, genes)
@@ -285,6 +294,7 @@ def kmers(counter):
 # ---------------------------------------------------------------------------- genes
 
 
+@lru_cache(maxsize=1)
 def gene_splits():
     """Folds of the loader, folds that keep relatives together, and what is shared."""
     genes = gene_families()
@@ -325,11 +335,13 @@ def train_families(seed, split, setting, folder):
     told, seconds, first = np.zeros(len(genes.y), int), 0.0, None
     for fold in range(FOLDS):
         model = Family(10 * seed + fold)
-        batches = Batches(few(folds != fold, setting), draw, seed, **setting)
+        batches = Batches(
+            few(folds != fold, setting["rows"]), draw, seed, setting["batch"]
+        )
         file = folder / f"seed{seed}-genes-{split}-{fold}.safetensors"
         seconds += fit(model, batches, setting, file)
         _run.as_shipped(model)
-        test = np.flatnonzero(folds == fold)[: setting.get("rows")]
+        test = few(folds == fold, setting["rows"])
         told[test] = family_scores(model, [ids[k] for k in test]).argmax(-1)
         first = first or model
     return told, seconds, first
@@ -377,7 +389,9 @@ def family_rivals(rows):
                 counts = CountVectorizer(
                     analyzer="char", ngram_range=(k, k), lowercase=False
                 )
-                train, test = few(folds != fold, {"rows": rows}), folds == fold
+                train, test = (
+                    few(chosen, rows) for chosen in (folds != fold, folds == fold)
+                )
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", ConvergenceWarning)
                     model = kmers(counts).fit(x[train], genes.y[train])
