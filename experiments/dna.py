@@ -55,14 +55,14 @@ STRANDS = {  # the label of the other strand, for each label
     "labels swapped": (IE, EI, N),
     "no junction": (N, N, N),
 }
-CROP = 500  # codons
+CROP = 300  # codons
 AMINO = np.array(
     list("KNKNTTTTRSRSIIMIQHQHPPPPRRRRLLLLEDEDAAAAGGGGVVVV*Y*YSSSS*CWCLFLFX")
 )
 FULL = {
     "splice": {"epochs": 25, "batch": 64, "lr": 3e-3},
-    "small": {"epochs": 6, "batch": 64, "lr": 3e-3},
-    "genes": {"epochs": 12, "batch": 64, "lr": 3e-3},
+    "small": {"epochs": 5, "batch": 64, "lr": 3e-3},
+    "genes": {"epochs": 10, "batch": 64, "lr": 3e-3},
     "rows": None,
 }
 SMOKE = {
