@@ -267,7 +267,7 @@ def splice_rivals(rows):
     counts = CountVectorizer(analyzer="char", ngram_range=(1, 6), lowercase=False)
     found = {}
     for name, model, x in (
-        ("k-mers, logistic regression", kmers(counts), text),
+        ("k-mers, logistic regression", kmers(counts, 300), text),
         ("positions, logistic regression", LogisticRegression(C=0.1), flat),
         ("positions, SVM", SVC(C=3), flat),
     ):
@@ -283,11 +283,11 @@ def splice_rivals(rows):
     return found
 
 
-def kmers(counter):
+def kmers(counter, steps):
     """Logistic regression on the logs of counts, scaled to length one."""
     log = FunctionTransformer(np.log1p)
     return make_pipeline(
-        counter, log, Normalizer(), LogisticRegression(C=100, max_iter=60)
+        counter, log, Normalizer(), LogisticRegression(C=100, max_iter=steps)
     )
 
 
@@ -394,7 +394,7 @@ def family_rivals(rows):
                 )
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", ConvergenceWarning)
-                    model = kmers(counts).fit(x[train], genes.y[train])
+                    model = kmers(counts, 60).fit(x[train], genes.y[train])
                 told[test] = model.predict(x[test])
             seconds = time.perf_counter() - begin
             found[split][f"{name}, logistic regression"] = {
