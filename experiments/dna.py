@@ -64,7 +64,7 @@ AMINO = np.array(
 FULL = {
     "splice": {"epochs": 25, "batch": 64, "lr": 3e-3},
     "small": {"epochs": 5, "batch": 64, "lr": 3e-3},
-    "genes": {"epochs": 12, "batch": 32, "lr": 4e-3},
+    "genes": {"epochs": 8, "batch": 32, "lr": 4e-3},
     "rows": None,
 }
 SMOKE = {
