@@ -151,7 +151,6 @@ def others(tunes):
     Returns
     -------
     others : list of list of str
-        Nothing for a tune whose key cannot be read. No note is put more than a fifth
         Nothing for a tune whose key cannot be read.
     chances : list of list of float
     """
