@@ -28,6 +28,7 @@ ALSO = {
     "rnnlib.plot": {"matplotlib"},
     "rnnlib.training": {"tqdm"},
     "rnnlib.checkpoint": {"safetensors"},
+    "rnnlib.data.dna": {"scipy"},
 }
 
 

@@ -245,6 +245,16 @@ def codons(sequence):
     return np.where((triplets < 4).all(1), triplets @ [16, 4, 1], CODONS)
 
 
+def _sparse():
+    try:
+        from scipy import sparse
+    except ImportError as error:
+        raise ImportError(
+            'rnnlib.data: needs SciPy; get it with: pip install "rnnlib[book]"'
+        ) from error
+    return sparse
+
+
 def shared_kmers(sequences, k=20):
     """Count the different stretches of ``k`` bases that each two sequences share.
 
@@ -265,8 +275,7 @@ def shared_kmers(sequences, k=20):
     TypeError, ValueError
         If the sequences are none, see `check_bases`, or ``k`` is out of range.
     """
-    from scipy import sparse  # comes with scikit-learn
-
+    sparse = _sparse()
     if not 1 <= k <= 31:
         raise ValueError(f"shared_kmers: expected k from 1 to 31, got {k}")
     check_bases(sequences)
@@ -304,8 +313,7 @@ def related(shared, share=0.5):
     ndarray of int64, of shape (N,)
         Group of each sequence.
     """
-    from scipy import sparse
-
+    sparse = _sparse()
     own, pairs = shared.diagonal(), shared.tocoo()
     row, column = pairs.coords
     near = pairs.data >= share * np.minimum(own[row], own[column])
