@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from benchmarks.timing import machine
+from experiments import _run
 from rnnlib import checkpoint, data, metrics
 from rnnlib import torch as rl
 from rnnlib.batches import Batches
@@ -54,7 +55,8 @@ def train(task, seed, folder, limit=None):
         checkpoint=running,
         resume=True,
     )
-    checkpoint.save(folder / f"first_model-seed{seed}.safetensors", model.state_dict())
+    arrays = _run.shipped(_run.as_shipped(model).state_dict())
+    checkpoint.save(folder / f"first_model-seed{seed}.safetensors", arrays)
     return {
         "seed": seed,
         "train_nats": history.loss,

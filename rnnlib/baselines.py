@@ -1,7 +1,7 @@
 """Interpolated Kneser-Ney, a strong n-gram model and the RNN's honest rival.
 
-Counting needs no gradient and no GPU. This is the variant with one discount; the one
-with three, "modified", is a little better (Chen and Goodman, 1999).
+Counting needs no gradient and no GPU. There is the variant with one discount, and the
+"modified" one with three for each order (Chen and Goodman, 1999), a little better.
 """
 
 import numpy as np
@@ -28,8 +28,10 @@ class KneserNey:
     ----------
     order : int
         Length n of the longest n-gram: `order - 1` tokens of context.
-    discount : float, default=0.75
-        The discount `D`, above 0 and at most 1.
+    discount : float or "modified", default=0.75
+        The discount `D`, above 0 and at most 1. "modified": three for each order, for
+        counts of 1, of 2 and of more, computed from how many n-grams have the counts 1
+        to 4. An order without such n-grams gets 0.75.
 
     Raises
     ------
@@ -54,13 +56,21 @@ class KneserNey:
 
     def __init__(self, order, discount=0.75):
         self.order = check_size("KneserNey", "order", order)
-        if not 0 < discount <= 1:
-            raise ValueError(f"KneserNey: expected 0 < discount <= 1, got {discount!r}")
-        self.discount = float(discount)
+        if discount != "modified":
+            if isinstance(discount, str):
+                raise ValueError(
+                    f"KneserNey: expected a discount or 'modified', got {discount!r}"
+                )
+            if not 0 < discount <= 1:
+                raise ValueError(
+                    f"KneserNey: expected 0 < discount <= 1, got {discount!r}"
+                )
+            discount = float(discount)
+        self.discount = discount
         self.vocab_size = None  # known once fitted
 
     def __repr__(self):
-        return f"KneserNey(order={self.order}, discount={self.discount})"
+        return f"KneserNey(order={self.order}, discount={self.discount!r})"
 
     def fit(self, ids, vocab_size):
         """Count the n-grams of one training sequence.
@@ -76,7 +86,7 @@ class KneserNey:
         Returns
         -------
         KneserNey
-            The model itself.
+            The model itself; `discounts` holds the three of each order.
 
         Raises
         ------
@@ -107,13 +117,17 @@ class KneserNey:
 
         # From the highest order down: occurrences there, different predecessors below.
         counts = np.bincount(number)
-        self._counts, self._totals, self._kinds = [], [], []
+        self._counts, self._totals, self._taken = [], [], []
+        self.discounts = []
         for n in range(self.order, 0, -1):
             size = len(self._keys[n - 2]) if n > 1 else 1  # number of contexts
             context = contexts[n - 1]
-            self._counts.insert(0, counts)
+            discounts = self._discounts(counts)
+            taken = discounts[np.minimum(counts, 3)]
+            self.discounts.insert(0, tuple(discounts[1:].tolist()))
+            self._counts.insert(0, counts - taken)
             self._totals.insert(0, np.bincount(context, counts, size))
-            self._kinds.insert(0, np.bincount(context[counts > 0], minlength=size))
+            self._taken.insert(0, np.bincount(context, taken, size))
             counts = np.bincount(self._keys[n - 1] // V, minlength=size)
         self.vocab_size = V
         return self
@@ -202,11 +216,21 @@ class KneserNey:
                 gram = self._find(n, gram, before[n - 2])
             total = np.where(context >= 0, self._totals[n - 1][context], 0)
             count = np.where(gram >= 0, self._counts[n - 1][gram], 0)
-            spread = self.discount * self._kinds[n - 1][context] * p
             seen = total > 0
-            longer = np.maximum(count - self.discount, 0) + spread
+            longer = count + self._taken[n - 1][context] * p
             p = np.where(seen, longer / np.where(seen, total, 1), p)
         return p
+
+    def _discounts(self, counts):
+        """What is taken from a count of 0, of 1, of 2 and of more, (4,)."""
+        if self.discount != "modified":
+            return np.array([0.0, *[self.discount] * 3])
+        n1, n2, n3, n4 = np.bincount(np.minimum(counts, 5), minlength=6)[1:5]
+        if min(n1, n2, n3, n4) == 0:
+            return np.array([0.0, 0.75, 0.75, 0.75])
+        y = n1 / (n1 + 2 * n2)
+        found = 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3
+        return np.array([0.0, *np.clip(found, 0.01, (1, 2, 3))])
 
     def _find(self, n, shorter, token):
         """Numbers of the n-grams made of a token and a shorter one; -1: not seen."""

@@ -126,6 +126,7 @@ def test_a_large_vocabulary_does_not_overflow():
         (lambda: KneserNey(2.5), TypeError, "expected order to be an integer"),
         (lambda: KneserNey(3, 0.0), ValueError, "expected 0 < discount <= 1, got 0.0"),
         (lambda: KneserNey(3, 1.5), ValueError, "got 1.5"),
+        (lambda: KneserNey(3, "more"), ValueError, "or 'modified', got 'more'"),
         (lambda: KneserNey(3).fit([0, 1], 2), ValueError, "at least 3 ids, got 2"),
         (lambda: KneserNey(1).fit([0, 2], 2), ValueError, r"ids in \[0, 2\), got 2"),
         (lambda: KneserNey(1).fit([0.0], 2), TypeError, "expected ids to be integers"),
@@ -147,6 +148,49 @@ def test_errors_of_a_fitted_model():
         model.distribution([0.5])
     with pytest.raises(ValueError, match=r"expected history in \[0, 2\), got 7"):
         model.log2_probs([0], history=[7])
+
+
+@pytest.mark.parametrize("order", [1, 2, 4])
+def test_modified_discounts_are_those_of_chen_and_goodman(order):
+    rng = np.random.default_rng(order)
+    V, train = 12, rng.geometric(0.3, 3_000).clip(max=12) - 1
+    test = rng.integers(0, V, 200)
+    model = KneserNey(order, "modified").fit(train, V)
+    texts = tuple(train.tolist())
+
+    def grams(n):
+        return [texts[i : i + n] for i in range(len(texts) - n + 1)]
+
+    count = {n: Counter(g[1:] for g in set(grams(n + 1))) for n in range(1, order)}
+    count[order] = Counter(grams(order))
+    D = {}
+    for n, counts in count.items():
+        n1, n2, n3, n4 = (sum(c == k for c in counts.values()) for k in (1, 2, 3, 4))
+        D[n] = (0.75,) * 3
+        if min(n1, n2, n3, n4):
+            Y = n1 / (n1 + 2 * n2)
+            D[n] = 1 - 2 * Y * n2 / n1, 2 - 3 * Y * n3 / n2, 3 - 4 * Y * n4 / n3
+        assert model.discounts[n - 1] == pytest.approx(np.clip(D[n], 0.01, (1, 2, 3)))
+    D = dict(enumerate(model.discounts, 1))
+
+    def p(w, h):
+        p = 1 / V
+        for n in range(1, min(order, len(h) + 1) + 1):
+            context = tuple(h[len(h) - n + 1 :])
+            after = {g[-1]: c for g, c in count[n].items() if g[:-1] == context}
+            if after:
+                taken = {v: D[n][min(c, 3) - 1] for v, c in after.items()}
+                own = after.get(w, 0) - taken.get(w, 0)
+                p = (own + sum(taken.values()) * p) / sum(after.values())
+        return p
+
+    expected = [
+        math.log2(p(w, test[max(0, i - order + 1) : i].tolist()))
+        for i, w in enumerate(test.tolist())
+    ]
+    np.testing.assert_allclose(model.log2_probs(test), expected, rtol=1e-10)
+    assert model.distribution([3, 1, 2]).sum() == pytest.approx(1)
+    assert order == 1 or len(set(model.discounts[-1])) == 3
 
 
 def test_seven_grams_need_2_063_bits_per_character_on_the_frozen_test():

@@ -106,7 +106,7 @@ def test_stocks_are_whole_and_in_order():
 
 
 def test_two_prices_halve_or_double_in_a_day():
-    """One is Apple's profit warning; the other looks like an adjustment gone wrong."""
+    """One is Apple's profit warning; the other is a stock that hardly trades."""
     found = data.stocks()
     change = np.diff(np.log(found.prices), axis=0)
     days, which = np.nonzero(np.abs(change) > np.log(2))
@@ -122,6 +122,54 @@ def test_the_index_belongs_to_the_same_days():
     market = np.diff(np.log(found.prices), axis=0).mean(axis=1)
     index = np.diff(np.log(found.index))
     assert np.corrcoef(market, index)[0, 1] > 0.9
+
+
+def test_one_stock_is_quoted_in_coarse_steps_and_its_fall_is_no_split():
+    found = data.stocks()
+    prices = found.prices[:, found.names.index("RRC")]
+    steps = prices[found.dates < np.datetime64("1992-01-01")] / 0.2768
+    np.testing.assert_allclose(steps, np.rint(steps), atol=0.01)
+    days = np.array(["1990-04-09", "1990-04-10", "1990-05-31"], "datetime64[D]")
+    on = np.rint(steps[np.searchsorted(found.dates, days)])
+    np.testing.assert_array_equal(on, [12, 4, 16])  # it is back after two months
+
+
+def toy(**changes):
+    """Three stocks on the days from 30 January 2001 to 1 March."""
+    dates = np.arange("2001-01-30", "2001-03-02", dtype="datetime64[D]")
+    prices = 1.01 ** np.arange(len(dates))[:, None] * [1.0, 2.0, 3.0]
+    whole = data.Stocks(dates, ("A", "B", "C"), prices, prices[:, 0])
+    return dataclasses.replace(whole, **changes)
+
+
+def test_months_run_from_close_to_close():
+    months = toy().monthly()
+    assert [str(m) for m in months.month] == ["2001-02", "2001-03"]
+    for returns in (*months.returns.T, months.index):
+        np.testing.assert_allclose(returns, [1.01**28 - 1, 0.01])
+    np.testing.assert_allclose(months.volatility, 0, atol=1e-12)
+    real = data.stocks().monthly()
+    assert real.returns.shape == (395, 20) and str(real.month[0]) == "1990-02"
+    whole = data.stocks().prices
+    product = np.prod(1 + real.returns, axis=0)
+    np.testing.assert_allclose(product, whole[-1] / whole[21])  # 31 January 1990
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"prices": np.ones((31, 2))}, r"shape \(31, 3\) .* got \(31, 2\)"),
+        ({"index": np.ones(30)}, r"shape \(31,\), got \(31, 3\) and \(30,\)"),
+        ({"prices": np.zeros((31, 3))}, "> 0, got 0.0 for A on 2001-01-30"),
+        ({"prices": np.full((31, 3), np.nan)}, "> 0, got nan for A"),
+        ({"index": np.full(31, np.inf)}, "> 0, got inf for the index"),
+        ({"dates": toy().dates[::-1]}, "days that rise"),
+        ({"dates": np.arange("2001-01-01", "2001-02-01", dtype="M8[D]")}, "got 1"),
+    ],
+)
+def test_months_of_bad_prices(changes, says):
+    with pytest.raises(ValueError, match=f"Stocks.monthly: expected .*{says}"):
+        toy(**changes).monthly()
 
 
 # ---------------------------------------------------------------- tunes

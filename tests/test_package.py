@@ -29,6 +29,7 @@ ALSO = {
     "rnnlib.plot": {"matplotlib"},
     "rnnlib.training": {"tqdm"},
     "rnnlib.checkpoint": {"safetensors"},
+    "rnnlib.data.dna": {"scipy"},
 }
 
 

@@ -14,7 +14,7 @@ from rnnlib.data.movie_sentences import MovieSentences, RatedTexts, movie_senten
 from rnnlib.data.moving_digits import Clips, MovingDigits, moving_digits
 from rnnlib.data.shakespeare import Shakespeare, Speech, shakespeare
 from rnnlib.data.spoken_digits import SpokenDigits, spoken_digits
-from rnnlib.data.stocks import Stocks, stocks
+from rnnlib.data.stocks import Months, Stocks, stocks
 from rnnlib.data.traffic import Traffic, network_traffic
 from rnnlib.data.translations import Translations, translations
 from rnnlib.data.tunes import IrishTunes, irish_tunes
@@ -26,6 +26,7 @@ __all__ = [
     "Genes",
     "IrishTunes",
     "LittleWords",
+    "Months",
     "MovieSentences",
     "MovingDigits",
     "RatedTexts",

@@ -12,6 +12,13 @@ from rnnlib.data._fetch import DataError, read_members
 
 FOLDS = 5
 SPLICE_CLASSES = ("EI", "IE", "N")
+BASES = "ACGT"
+LETTERS = {  # of the IUPAC code: which bases a letter may stand for
+    **{base: base for base in BASES},
+    **{"R": "AG", "Y": "CT", "S": "CG", "W": "AT", "K": "GT", "M": "AC"},
+    **{"B": "CGT", "D": "AGT", "H": "ACT", "V": "ACG", "N": "ACGT"},
+}
+CODONS = 64  # the id of a triplet that holds an unsure base
 FAMILIES = (
     "G protein coupled receptor",
     "tyrosine kinase",
@@ -113,6 +120,238 @@ def gene_families():
     text = "".join(letters)
     sequences = [text[e - n : e] for e, n in zip(ends, lengths, strict=True)]
     return _genes(sequences, y.tolist(), FAMILIES)
+
+
+def check_bases(sequences, length=None):
+    """Raise unless these are sequences of bases; returns them.
+
+    Parameters
+    ----------
+    sequences : sequence of N str
+    length : int, optional
+        That each of them must have.
+
+    Returns
+    -------
+    sequence of N str
+
+    Raises
+    ------
+    TypeError
+        If something is not a str, or all of it is one.
+    ValueError
+        If a sequence is empty, of another length, or has a letter of another alphabet.
+    """
+    if isinstance(sequences, str):
+        raise TypeError("check_bases: expected a list of sequences, got one str")
+    for k, sequence in enumerate(sequences):
+        if not isinstance(sequence, str):
+            kind = type(sequence).__name__
+            raise TypeError(f"check_bases: expected str, got {kind} as sequence {k}")
+        if not sequence or length not in (None, len(sequence)):
+            wanted = f"{length} bases" if length else "at least one base"
+            raise ValueError(
+                f"check_bases: expected {wanted}, got {len(sequence)} in sequence {k}"
+            )
+        if strange := set(sequence) - LETTERS.keys():
+            place = min(map(sequence.index, strange))
+            raise ValueError(
+                f"check_bases: expected letters {''.join(LETTERS)}, got "
+                f"{sequence[place]!r} at position {place} of sequence {k}"
+            )
+    return sequences
+
+
+def one_hot(sequences):
+    """Turn sequences of equal length into numbers, one column for each of A, C, G, T.
+
+    Parameters
+    ----------
+    sequences : sequence of N str
+        Each of T letters; a base that is not known for sure is shared out evenly.
+
+    Returns
+    -------
+    ndarray of float32, of shape (N, T, 4)
+
+    Raises
+    ------
+    TypeError, ValueError
+        See `check_bases`.
+
+    Examples
+    --------
+    >>> one_hot(["GTR"])[0].tolist()
+    [[0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0], [0.5, 0.0, 0.5, 0.0]]
+    """
+    length = len(sequences[0]) if len(sequences) else 0
+    check_bases(sequences, length)
+    table = np.zeros((128, 4), np.float32)
+    for letter, bases in LETTERS.items():
+        table[ord(letter), [BASES.index(b) for b in bases]] = 1 / len(bases)
+    return table[_codes(sequences)].reshape(len(sequences), length, 4)
+
+
+def reverse_complement(sequence):
+    """Read the other strand: complement each base, and read from the other end.
+
+    Parameters
+    ----------
+    sequence : str
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    TypeError, ValueError
+        See `check_bases`.
+
+    Examples
+    --------
+    >>> reverse_complement("AAGGT")
+    'ACCTT'
+    """
+    check_bases([sequence])
+    return sequence[::-1].translate(str.maketrans("ACGTRYKMBDHV", "TGCAYRMKVHDB"))
+
+
+def codons(sequence):
+    """Read a gene in triplets from its first base on; a rest of one or two is left out.
+
+    Parameters
+    ----------
+    sequence : str
+
+    Returns
+    -------
+    ndarray of int64, of shape (len(sequence) // 3,)
+        ``16 a + 4 b + c`` for bases 0 to 3 (A, C, G, T); 64 if one of them is not sure.
+
+    Raises
+    ------
+    TypeError, ValueError
+        See `check_bases`.
+
+    Examples
+    --------
+    >>> codons("ATGAAANTT").tolist()
+    [14, 0, 64]
+    """
+    check_bases([sequence])
+    n = len(sequence) // 3
+    triplets = _numbers([sequence])[: 3 * n].reshape(n, 3)
+    return np.where((triplets < 4).all(1), triplets @ [16, 4, 1], CODONS)
+
+
+def _sparse():
+    try:
+        from scipy import sparse
+    except ImportError as error:
+        raise ImportError(
+            'rnnlib.data: needs SciPy; get it with: pip install "rnnlib[book]"'
+        ) from error
+    return sparse
+
+
+def shared_kmers(sequences, k=20):
+    """Count the different stretches of ``k`` bases that each two sequences share.
+
+    Parameters
+    ----------
+    sequences : sequence of N str
+    k : int, default=20
+        1 to 31.
+
+    Returns
+    -------
+    scipy.sparse.csr_array of int64, of shape (N, N)
+        On its diagonal, how many different stretches a sequence has; those with an
+        unsure base are left out.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the sequences are none, see `check_bases`, or ``k`` is out of range.
+    """
+    sparse = _sparse()
+    if not 1 <= k <= 31:
+        raise ValueError(f"shared_kmers: expected k from 1 to 31, got {k}")
+    check_bases(sequences)
+    base = _numbers(sequences)
+    owner = np.repeat(np.arange(len(sequences)), [len(s) for s in sequences])
+    count = max(0, len(base) - k + 1)
+    code, sure = np.zeros(count, np.int64), np.ones(count, bool)
+    for j in range(k):
+        part = base[j : j + count]
+        code, sure = 4 * code + part % 4, sure & (part < 4)
+    sure &= owner[:count] == owner[len(base) - count :]  # within one sequence
+    names, column = np.unique(code[sure], return_inverse=True)
+    shape = len(sequences), len(names)
+    has = sparse.csr_array(
+        (np.ones(len(column), np.int64), (owner[:count][sure], column)), shape=shape
+    )
+    has.sum_duplicates()
+    has.data[:] = 1
+    return (has @ has.T).tocsr()
+
+
+def related(shared, share=0.5):
+    """Group sequences that have much in common, directly or through others.
+
+    Parameters
+    ----------
+    shared : sparse array of shape (N, N)
+        From `shared_kmers`.
+    share : float, default=0.5
+        Two sequences are related if they share at least this part of the smaller
+        one's stretches.
+
+    Returns
+    -------
+    ndarray of int64, of shape (N,)
+        Group of each sequence.
+    """
+    sparse = _sparse()
+    own, pairs = shared.diagonal(), shared.tocoo()
+    row, column = pairs.coords
+    near = pairs.data >= share * np.minimum(own[row], own[column])
+    graph = sparse.coo_array((near[near], (row[near], column[near])), shared.shape)
+    return sparse.csgraph.connected_components(graph, directed=False)[1].astype(int)
+
+
+def deal_groups(groups, y):
+    """Deal whole groups into folds, so that each has about its share of every class.
+
+    Parameters
+    ----------
+    groups : ndarray of int, of shape (N,)
+    y : ndarray of int, of shape (N,)
+
+    Returns
+    -------
+    ndarray of int64, of shape (N,)
+        Fold of each sequence, 0 to 4.
+    """
+    table = np.zeros((groups.max() + 1, y.max() + 1))
+    np.add.at(table, (groups, y), 1)
+    fold_of, filled = np.zeros(len(table), np.int64), np.zeros((FOLDS, table.shape[1]))
+    for group in np.argsort(-table.sum(1), kind="stable"):
+        fold_of[group] = (filled @ table[group] / table[group].sum()).argmin()
+        filled[fold_of[group]] += table[group]
+    return fold_of[groups]
+
+
+def _codes(sequences):
+    return np.frombuffer("".join(sequences).encode("ascii"), np.uint8)
+
+
+def _numbers(sequences):
+    """All bases one after the other as 0 to 3; 4 for one that is not known for sure."""
+    table = np.full(128, 4, np.int64)
+    table[[ord(base) for base in BASES]] = range(4)
+    return table[_codes(sequences)]
 
 
 def _genes(sequences, labels, classes):

@@ -14,6 +14,28 @@ from rnnlib.data._fetch import DataError, read_members
 
 
 @dataclass(frozen=True)
+class Months:
+    """What stocks did in each month, from the last close of the month before.
+
+    Attributes
+    ----------
+    month : ndarray of datetime64[M], of shape (N,)
+        Rising; the first month of the prices is not among them.
+    returns : ndarray of float64, of shape (N, M)
+        Gain as a share of the price: 0.01 is 1 %.
+    volatility : ndarray of float64, of shape (N, M)
+        Standard deviation of the daily log returns within the month.
+    index : ndarray of float64, of shape (N,)
+        Return of the index.
+    """
+
+    month: np.ndarray
+    returns: np.ndarray
+    volatility: np.ndarray
+    index: np.ndarray
+
+
+@dataclass(frozen=True)
 class Stocks:
     """Closing prices, adjusted for splits and dividends.
 
@@ -33,6 +55,51 @@ class Stocks:
     names: tuple
     prices: np.ndarray
     index: np.ndarray
+
+    def monthly(self):
+        """Sum the days up to months.
+
+        Returns
+        -------
+        Months
+            The last month ends with the last day that there is.
+
+        Raises
+        ------
+        ValueError
+            If a price is missing or not positive, if the days do not rise, or if there
+            are fewer than two months.
+        """
+        self._check()
+        month = self.dates.astype("datetime64[M]")
+        last = np.flatnonzero(np.append(month[1:] != month[:-1], True))
+        if len(last) < 2:
+            raise ValueError(f"Stocks.monthly: expected 2 months, got {len(last)}")
+        daily = np.diff(np.log(self.prices), axis=0)
+        volatility = [
+            daily[a:b].std(axis=0) for a, b in zip(last[:-1], last[1:], strict=True)
+        ]
+        returns, index = (
+            a[last[1:]] / a[last[:-1]] - 1 for a in (self.prices, self.index)
+        )
+        return Months(month[last[1:]], returns, np.array(volatility), index)
+
+    def _check(self):
+        shape = len(self.dates), len(self.names)
+        if self.prices.shape != shape or self.index.shape != shape[:1]:
+            raise ValueError(
+                f"Stocks.monthly: expected prices of shape {shape} and an index of "
+                f"shape {shape[:1]}, got {self.prices.shape} and {self.index.shape}"
+            )
+        if not (np.diff(self.dates) > np.timedelta64(0, "D")).all():
+            raise ValueError("Stocks.monthly: expected days that rise")
+        columns = np.column_stack([self.prices, self.index])
+        if (bad := np.argwhere(~((columns > 0) & (columns < np.inf)))).size:
+            day, which = bad[0]
+            raise ValueError(
+                f"Stocks.monthly: expected prices > 0, got {columns[day, which]} for "
+                f"{[*self.names, 'the index'][which]} on {self.dates[day]}"
+            )
 
 
 @lru_cache(maxsize=1)
