@@ -5,16 +5,16 @@ the same numbers, bit for bit. `from_torch`, `from_keras` and `from_onnx` turn o
 libraries' parameters into a state dict of ours. None of those libraries is imported:
 the functions only look at names and arrays.
 
-======  ==========================================================  ==========
-layer   parameters                                                  gate order
-======  ==========================================================  ==========
-RNN     ``W_xh (I,H)  W_hh (H,H)  b_h (H,)``
-LSTM    ``W_xh (I,4H)  W_hh (H,4H)  b_h (4H,)``                     i f g o
-GRU     ``W_xh (I,3H)  W_hh (H,3H)  b_h (3H,)  [b_hn (H,)]``        r z n
-MinGRU  ``W_xh (I,2H)  b_h (2H,)``                                  z n
-MinLSTM ``W_xh (I,3H)  b_h (3H,)``                                  i f g
-======  ==========================================================  ==========
-"""
+=======  ==========================================================  ==========
+layer    parameters                                                  gate order
+=======  ==========================================================  ==========
+RNN      ``W_xh (I,H)  W_hh (H,H)  b_h (H,)``
+LSTM     ``W_xh (I,4H)  W_hh (H,4H)  b_h (4H,)``                     i f g o
+GRU      ``W_xh (I,3H)  W_hh (H,3H)  b_h (3H,)  [b_hn (H,)]``        r z n
+MinGRU   ``W_xh (I,2H)  b_h (2H,)``                                  z n
+MinLSTM  ``W_xh (I,3H)  b_h (3H,)``                                  i f g
+=======  ==========================================================  ==========
+"""      
 
 import numpy as np
 
