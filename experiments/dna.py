@@ -16,8 +16,8 @@ together.
 How it was tuned: the splice network's settings on folds 1 to 4 alone (three of them to
 train, one to look at, in turn), so fold 0 is a test that no setting has seen; the
 other folds were seen by the settings, not by the weights that are tested on them. The
-rivals' C likewise. For the gene network three designs were tried for a few epochs,
-trained on the random folds 2 to 4 and looked at on fold 1.
+rivals' C likewise. For the gene network designs were tried for a few epochs and looked
+at on fold 1, of the random folds and once of the others: it has seen those two.
 Every final network is trained on all of four folds and tested on the fifth, once.
 """
 

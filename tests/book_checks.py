@@ -260,6 +260,9 @@ def check_notebook(path):
         problems += _check_figure(where, cell)
     if not any(re.search(r"^\s*assert\b", c.source, re.M) for _, c in code):
         problems.append(f"{path.name}: asserts nothing; assert what the prose claims")
+    for where, c in code:
+        if re.search(r"^\s*assert\s+(True|not False|\d+)\s*(,|$)", c.source, re.M):
+            problems.append(f"{where}: an assert that cannot fail")
     if path.stat().st_size > MAX_BYTES:
         problems.append(
             f"{path.name}: {path.stat().st_size / 1e6:.1f} MB, more than "

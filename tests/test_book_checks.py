@@ -13,7 +13,7 @@ GOOD_FIGURE = {
 }
 
 
-def code(source="assert True", count=1, outputs=(), tags=(), mystnb=None):
+def code(source="x = 1\nassert x", count=1, outputs=(), tags=(), mystnb=None):
     metadata = {"tags": list(tags)} if tags else {}
     if mystnb is not None:
         metadata["mystnb"] = mystnb
@@ -58,6 +58,7 @@ def test_a_good_notebook_has_no_problem(write):
     ("cells", "found"),
     [
         ([code("1 + 1")], "asserts nothing"),
+        ([code("x = 1\nassert x\nassert True, x")], "cannot fail"),
         ([code(count=None)], "cell 1: not executed from top to bottom"),
         ([code(), code(count=3)], "cell 2: not executed from top to bottom"),
         (
