@@ -50,17 +50,9 @@ class Recurrent(specs.RecurrentSpec, Layer):
         return y, state if len(state) > 1 else state[0]
 
     def _choose(self, x):
-        """How to compute: the name of a method, without its underscore.
-
-        "auto" knows no measurement on a GPU yet, and so no reason against cuDNN there.
-        """
+        """How to compute: the name of a method, without its underscore."""
         if self.impl == "auto":
-            slow = self.native_gap() or cpu.faster(
-                self.kind, x.shape[1], self.hidden_size
-            )
-            if slow and not cpu.gap(x, self.parameters()):
-                return "numpy"
-            return "loop" if self.native_gap() else "native"
+            return self._auto(x)
         gap = None
         if self.impl == "native":
             gap = self.native_gap()
@@ -71,6 +63,15 @@ class Recurrent(specs.RecurrentSpec, Layer):
         if gap:
             raise ValueError(f"{self}: impl={self.impl!r} is not possible: {gap}")
         return self.impl
+
+    def _auto(self, x):
+        """What was measured to be fastest; on a GPU nothing is measured yet."""
+        native = self.native_gap() is None
+        if x.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
+            way = cpu.fastest(self.kind, x.shape[1], self.hidden_size, native)
+            if way != "numpy" or not cpu.gap(x, self.parameters()):
+                return way
+        return "native" if native else "loop"
 
     def _numpy(self, x, state, lengths):
         options = {"activation": self.activation} if self.kind == "RNN" else {}

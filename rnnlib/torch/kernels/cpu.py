@@ -6,6 +6,7 @@ take fewer, in memory that is written once, and rows that are over cost nothing.
 and arrays share their memory, so nothing is copied on the way.
 """
 
+import numpy as np
 import torch
 
 from rnnlib.numpy.gru import gru_backward, gru_forward
@@ -21,21 +22,40 @@ FUNCTIONS = {
 }
 
 
+# Numbers grow to infinity without a warning, as everywhere in torch.
+QUIET = np.errstate(all="ignore")
+
 # From which (T, H) on the NumPy loops are faster than torch's kernels, on one thread:
 # benchmarks/results/cpu.json. torch's LSTM is one fused call, which they never beat.
-FASTER_FROM = {
-    ("RNN", "training"): (16, 1),
-    ("RNN", "inference"): (16, 1),
+NUMPY_FROM = {
+    ("RNN", "training"): (4, 1),
+    ("RNN", "inference"): (4, 1),
     ("GRU", "training"): (16, 1),
     ("GRU", "inference"): (32, 128),
 }
 
 
-def faster(kind, T, H):
-    """Whether the NumPy loops are faster than torch's kernel for a layer."""
+def fastest(kind, T, H, native):
+    """The impl that was measured to be fastest, where all of them are possible.
+
+    Parameters
+    ----------
+    kind : {"RNN", "LSTM", "GRU"}
+    T, H : int
+    native : bool
+        Whether torch has a kernel for the layer.
+
+    Returns
+    -------
+    {"loop", "native", "numpy"}
+    """
+    if T == 1:
+        return "loop"  # the others rearrange all weights first
+    if not native:
+        return "numpy"
     work = "training" if torch.is_grad_enabled() else "inference"
-    least = FASTER_FROM.get((kind, work))
-    return least is not None and T >= least[0] and H >= least[1]
+    steps, units = NUMPY_FROM.get((kind, work), (T + 1, H))
+    return "numpy" if T >= steps and H >= units else "native"
 
 
 def gap(x, parameters):
@@ -100,7 +120,8 @@ class _Run(torch.autograd.Function):
         B, T, H = dy.shape
         dhs = tm(dy, out=fresh("dhs", (T, B, H), dy.dtype))
         dstate = [tm.rows(d.numpy()) for d in dstate]
-        dx, *before, grads = FUNCTIONS[kind][1](dhs, *dstate, cache)
+        with QUIET:
+            dx, *before, grads = FUNCTIONS[kind][1](dhs, *dstate, cache)
         found = [tm.undo(dx), *map(tm.undo_rows, before), *map(grads.get, names)]
         return None, None, None, None, None, *map(torch.from_numpy, found)
 
@@ -110,11 +131,12 @@ def _forward(kind, lengths, options, names, parts, tensors):
     x, *rest = (t.detach().numpy() for t in tensors)
     B, T, I = x.shape  # noqa: E741
     tm = TimeMajor(B, T, None if lengths is None else lengths.numpy(), reverse=False)
-    *sequences, cache = FUNCTIONS[kind][0](
-        tm(x, out=fresh("x", (T, B, I), x.dtype)),
-        *map(tm.rows, rest[:parts]),
-        **dict(zip(names, rest[parts:], strict=True)),
-        **options,
-        active=tm.active,
-    )
+    with QUIET:
+        *sequences, cache = FUNCTIONS[kind][0](
+            tm(x, out=fresh("x", (T, B, I), x.dtype)),
+            *map(tm.rows, rest[:parts]),
+            **dict(zip(names, rest[parts:], strict=True)),
+            **options,
+            active=tm.active,
+        )
     return sequences, tm, cache
