@@ -22,9 +22,6 @@ FUNCTIONS = {
 }
 
 
-# Numbers grow to infinity without a warning, as everywhere in torch.
-QUIET = np.errstate(all="ignore")
-
 # From which (T, H) on the NumPy loops are faster than torch's kernels, on one thread:
 # benchmarks/results/cpu.json. torch's LSTM is one fused call, which they never beat.
 NUMPY_FROM = {
@@ -120,7 +117,7 @@ class _Run(torch.autograd.Function):
         B, T, H = dy.shape
         dhs = tm(dy, out=fresh("dhs", (T, B, H), dy.dtype))
         dstate = [tm.rows(d.numpy()) for d in dstate]
-        with QUIET:
+        with np.errstate(all="ignore"):  # as everywhere in torch
             dx, *before, grads = FUNCTIONS[kind][1](dhs, *dstate, cache)
         found = [tm.undo(dx), *map(tm.undo_rows, before), *map(grads.get, names)]
         return None, None, None, None, None, *map(torch.from_numpy, found)
@@ -131,7 +128,7 @@ def _forward(kind, lengths, options, names, parts, tensors):
     x, *rest = (t.detach().numpy() for t in tensors)
     B, T, I = x.shape  # noqa: E741
     tm = TimeMajor(B, T, None if lengths is None else lengths.numpy(), reverse=False)
-    with QUIET:
+    with np.errstate(all="ignore"):  # as everywhere in torch
         *sequences, cache = FUNCTIONS[kind][0](
             tm(x, out=fresh("x", (T, B, I), x.dtype)),
             *map(tm.rows, rest[:parts]),
