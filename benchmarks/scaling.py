@@ -82,13 +82,15 @@ def line(sizes, seconds):
 
 
 def clock(device, work):
-    """Seconds of some work that all processes begin together."""
+    """Seconds until the last process is done with work that all begin together."""
     distributed.barrier()
     begin = time.perf_counter()
     work()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter() - begin
+    seconds = torch.tensor([time.perf_counter() - begin], device=device)
+    distributed.all_reduce(seconds, distributed.ReduceOp.MAX)
+    return float(seconds)
 
 
 def all_reduces(device, rounds):

@@ -113,12 +113,6 @@ def test_the_experiment_as_it_is_started():
     assert json.loads(out.stdout)["application"] == "Text generation"
 
 
-def test_other_experiments_say_that_they_are_alone():
-    out = started("-m", "experiments.music", "--smoke", world=2)
-    assert out.returncode
-    assert "experiments.music trains in one process; start it without" in out.stderr
-
-
 def test_without_torchrun_there_is_one_process():
     with processes() as (rank, world):
         assert (rank, world) == (0, 1)
