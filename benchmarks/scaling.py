@@ -1,6 +1,7 @@
 """What two processes that train together send, how long it takes, and what it gains.
 
-    python -m benchmarks.scaling        # 2 minutes; writes results/scaling.json
+    python -m benchmarks.scaling               # a minute; writes results/scaling.json
+    python -m benchmarks.scaling --realtime    # on a busy machine, as its root
 
 Three measurements on one machine. The bytes of an all-reduce, on the interface, and
 those that DistributedDataParallel adds up in an optimizer step, counted by a hook. The
@@ -10,7 +11,9 @@ of the third predict the step of two processes; the file says how well.
 
 Without two GPUs the processes share the CPU and talk through gloo over the loopback
 interface. That is no cluster: there is no network between them, but they share the
-memory, the caches, and the cores with the threads that move the bytes.
+memory, the caches, and the cores with the threads that move the bytes. A machine that
+does other things shows it first in the latency, which is then the time until a sleeping
+process gets its turn again; with --realtime it gets it at once.
 """
 
 import os
@@ -179,9 +182,11 @@ def training(hidden, device, rounds):
     }
 
 
-def worker(file, rounds):
+def worker(file, rounds, realtime):
     """What each process runs; the first writes what it has measured."""
     torch.set_num_threads(1)
+    if realtime:  # before the threads of gloo begin, which inherit it
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     with processes() as (rank, world):
         device = torch.device("cpu")
         if torch.cuda.device_count() >= world:
@@ -194,13 +199,14 @@ def worker(file, rounds):
             file.write_text(json.dumps(found))
 
 
-def start(world, rounds):
+def start(world, rounds, realtime):
     """Run `worker` in so many processes; returns what the first has found."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "found.json"
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
         command += [f"--nproc-per-node={world}", "-m", "benchmarks.scaling"]
         command += ["--worker", str(file), "--rounds", str(rounds)]
+        command += ["--realtime"] * realtime
         subprocess.run(command, check=True, timeout=600)
         return json.loads(file.read_text())
 
@@ -223,10 +229,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=12, help="of each measurement")
     parser.add_argument("--no-save", action="store_true", help="print only")
+    parser.add_argument("--realtime", action="store_true", help="before all others")
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
-        return worker(args.worker, args.rounds)
+        return worker(args.worker, args.rounds, args.realtime)
     torch.set_num_threads(1)
     gpus = torch.cuda.device_count()
     where = "one GPU each, nccl" if gpus >= 2 else "one CPU, gloo over loopback"
@@ -234,7 +241,7 @@ def main():
     found = {}
     for world in WORLDS:
         if gpus < 2 or gpus >= world:
-            found[world] = start(world, args.rounds)
+            found[world] = start(world, args.rounds, args.realtime)
     fits = {}
     for world, result in found.items():
         rows = result["all_reduce"]
@@ -272,6 +279,7 @@ def main():
         "gpus": gpus,
         "dtype": "float32",
         "rounds": args.rounds,
+        "realtime": args.realtime,
         "load": os.getloadavg(),  # of the last 1, 5 and 15 minutes, our 2 included
         "batch": BATCH,
         "steps": STEPS,
