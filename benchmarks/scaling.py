@@ -144,38 +144,56 @@ def training(hidden, device, rounds):
     batch = ids[:, :-1], ids[:, 1:]
     half = tuple(a[: BATCH // world] for a in batch)
     repeats = 2 if hidden > 128 else 6
-    model = build(hidden).to(device)
-    optimizer = rl.Adam(model)
-    shared = DistributedDataParallel(model)
     buckets = []
 
     def count(state, bucket):
         buckets.append(bucket.buffer().nbytes)
         return default_hooks.allreduce_hook(state, bucket)
 
-    shared.register_comm_hook(None, count)
+    def send_nothing(state, bucket):
+        done = torch.futures.Future()
+        done.set_result(bucket.buffer())
+        return done
 
-    def fit(model, batches):
-        rl.fit(model, batches, loss=rl.cross_entropy, optimizer=optimizer, epochs=1,
-               progress=False)  # fmt: skip
+    def fit(wrap=lambda model: model, hook=None):
+        """A function that trains a new model on some batches."""
+        model = build(hidden).to(device)
+        optimizer, wrapped = rl.Adam(model), wrap(model)
+        if hook:
+            wrapped.register_comm_hook(None, hook)
+        return lambda batches: rl.fit(
+            wrapped,
+            batches,
+            loss=rl.cross_entropy,
+            optimizer=optimizer,
+            epochs=1,
+            progress=False,
+        )
 
-    part = Shard([batch] * repeats, rank, world)
+    part = list(Shard([batch] * repeats, rank, world))
+    counted = fit(DistributedDataParallel, count)
+    counted(part)
+    del buckets[:]  # those of the first step may be cut in another way
+    counted(part)
+    alone, side_by_side = fit(), fit()
+    silent = fit(DistributedDataParallel, send_nothing)
+    together = fit(DistributedDataParallel)
     works = {
-        "alone": lambda: rank == 0 and fit(model, [batch] * repeats),
-        "alone_half": lambda: rank == 0 and fit(model, [half] * repeats),
-        "side_by_side": lambda: fit(model, list(part)),  # each for itself
-        "together": lambda: fit(shared, part),
+        "alone": lambda: rank == 0 and alone([batch] * repeats),
+        "alone_half": lambda: rank == 0 and alone([half] * repeats),
+        "side_by_side": lambda: side_by_side(part),  # each for itself
+        "silent": lambda: silent(part),  # all but the messages
+        "together": lambda: together(part),
     }
     times = {name: [] for name in works}
     for turn in range(rounds + 1):
         for name, work in works.items():
-            del buckets[:]
             seconds = clock(device, work) / repeats
             if turn:
                 times[name].append(seconds)
     return {
         "hidden": hidden,
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters": sum(p.numel() for p in build(hidden).parameters()),
         "buckets": buckets[-(len(buckets) // repeats) :],
         "bytes_per_step": sum(buckets) / repeats,
         "seconds": {name: spread(values) for name, values in times.items()},
@@ -212,16 +230,13 @@ def start(world, rounds, realtime):
 
 
 def predicted(row, latency, bandwidth):
-    """Bounds of a shared step: communication hidden behind computing, or after it.
-
-    The loss is added up first, in a message of two numbers; nothing hides that one.
-    """
-    compute = row["seconds"]["side_by_side"][0]
+    """Bounds of a shared step: messages hidden behind the rest of it, or after it."""
+    rest = row["seconds"]["silent"][0]
     messages = sum(latency + n / bandwidth for n in row["buckets"])
     return {
-        "communication": messages + latency,
-        "full_overlap": max(compute, messages) + latency,
-        "no_overlap": compute + messages + latency,
+        "communication": messages,
+        "full_overlap": max(rest, messages),
+        "no_overlap": rest + messages,
     }
 
 
@@ -269,7 +284,8 @@ def main():
             f"H {row['hidden']:3}: {row['bytes_per_step'] / row['parameters']:.2f} "
             f"bytes a parameter in {len(row['buckets'])} messages; ms a step: alone "
             f"{t['alone']:.1f}, half {t['alone_half']:.1f}, side by side "
-            f"{t['side_by_side']:.1f}, together {t['together']:.1f}, "
+            f"{t['side_by_side']:.1f}, without messages {t['silent']:.1f}, "
+            f"together {t['together']:.1f}, "
             f"predicted {1e3 * low:.1f} to {1e3 * high:.1f}"
         )
     result = {
