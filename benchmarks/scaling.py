@@ -42,9 +42,8 @@ from rnnlib.torch.distributed import Shard, processes
 RESULTS = Path(__file__).parent / "results" / "scaling.json"
 WORLDS = (2, 3, 4)  # processes of the all-reduce
 SIZES = tuple(4**k for k in range(5, 14))  # bytes: 1 KiB to 64 MiB
-HIDDEN = (64, 128, 256, 512)
-VOCABULARY, EMBEDDING = 84, 64
-BATCH, STEPS = 16, 32  # rows in all processes together, steps of each
+CASES = ((64, 16), (128, 16), (256, 16), (512, 16), (128, 128))  # hidden, rows
+VOCABULARY, EMBEDDING, STEPS = 84, 64, 32
 INTERFACES = Path("/proc/net/dev")
 
 
@@ -96,11 +95,11 @@ def clock(device, work):
     return float(seconds)
 
 
-def all_reduces(device, rounds):
+def all_reduces(sizes, device, rounds):
     """Seconds and bytes of an all-reduce of each size, all sizes in turn."""
     world = distributed.get_world_size()
-    arrays = {n: torch.zeros(n // 4, device=device) for n in SIZES}
-    times = {n: [] for n in SIZES}
+    arrays = {n: torch.zeros(n // 4, device=device) for n in sizes}
+    times = {n: [] for n in sizes}
     for turn in range(rounds + 2):
         for n, array in arrays.items():
             repeats = max(1, min(8, 2**22 // n))
@@ -112,7 +111,7 @@ def all_reduces(device, rounds):
             seconds = clock(device, work) / repeats
             if turn >= 2:
                 times[n].append(seconds)
-    rows = [{"bytes": n, "seconds": spread(times[n])} for n in SIZES]
+    rows = [{"bytes": n, "seconds": spread(times[n])} for n in sizes]
     for row in rows:
         row["sent"] = sent(arrays[row["bytes"]], world)
     return rows
@@ -137,13 +136,13 @@ def sent(array, world, repeats=8):
     return (after - before - idle * seconds) / repeats / world
 
 
-def training(hidden, device, rounds):
-    """Seconds of a step of `fit`, alone and together, and the bytes that it adds up."""
+def training(hidden, B, device, rounds):
+    """Seconds of a step of `fit` on B rows, alone and together, and the bytes sent."""
     rank, world = distributed.get_rank(), distributed.get_world_size()
-    ids = np.random.default_rng(0).integers(0, VOCABULARY, (BATCH, STEPS + 1))
+    ids = np.random.default_rng(0).integers(0, VOCABULARY, (B, STEPS + 1))
     batch = ids[:, :-1], ids[:, 1:]
-    half = tuple(a[: BATCH // world] for a in batch)
-    repeats = 2 if hidden > 128 else 6
+    half = tuple(a[: B // world] for a in batch)
+    repeats = 6 if B * hidden <= 2048 else 2
     buckets = []
 
     def count(state, bucket):
@@ -193,6 +192,7 @@ def training(hidden, device, rounds):
                 times[name].append(seconds)
     return {
         "hidden": hidden,
+        "batch": B,
         "parameters": sum(p.numel() for p in build(hidden).parameters()),
         "buckets": buckets[-(len(buckets) // repeats) :],
         "bytes_per_step": sum(buckets) / repeats,
@@ -200,9 +200,10 @@ def training(hidden, device, rounds):
     }
 
 
-def worker(file, rounds, realtime):
+def worker(file, rounds, realtime, smoke):
     """What each process runs; the first writes what it has measured."""
     torch.set_num_threads(1)
+    sizes, cases = (SIZES[:6], CASES[:1]) if smoke else (SIZES, CASES)
     if realtime:  # before the threads of gloo begin, which inherit it
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     with processes() as (rank, world):
@@ -210,21 +211,21 @@ def worker(file, rounds, realtime):
         if torch.cuda.device_count() >= world:
             device = torch.device("cuda", rank)
             torch.cuda.set_device(device)
-        found = {"all_reduce": all_reduces(device, rounds)}
+        found = {"all_reduce": all_reduces(sizes, device, rounds)}
         if world == 2:
-            found["training"] = [training(H, device, rounds) for H in HIDDEN]
+            found["training"] = [training(*case, device, rounds) for case in cases]
         if rank == 0:
             file.write_text(json.dumps(found))
 
 
-def start(world, rounds, realtime):
+def start(world, args):
     """Run `worker` in so many processes; returns what the first has found."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "found.json"
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
         command += [f"--nproc-per-node={world}", "-m", "benchmarks.scaling"]
-        command += ["--worker", str(file), "--rounds", str(rounds)]
-        command += ["--realtime"] * realtime
+        command += ["--worker", str(file), "--rounds", str(args.rounds)]
+        command += ["--realtime"] * args.realtime + ["--smoke"] * args.smoke
         subprocess.run(command, check=True, timeout=600)
         return json.loads(file.read_text())
 
@@ -244,19 +245,20 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=12, help="of each measurement")
     parser.add_argument("--no-save", action="store_true", help="print only")
+    parser.add_argument("--smoke", action="store_true", help="seconds, nothing kept")
     parser.add_argument("--realtime", action="store_true", help="before all others")
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
-        return worker(args.worker, args.rounds, args.realtime)
+        return worker(args.worker, args.rounds, args.realtime, args.smoke)
     torch.set_num_threads(1)
     gpus = torch.cuda.device_count()
     where = "one GPU each, nccl" if gpus >= 2 else "one CPU, gloo over loopback"
     print(f"{where}; {gpus} GPUs, two are needed to use them")
     found = {}
-    for world in WORLDS:
+    for world in WORLDS[:1] if args.smoke else WORLDS:
         if gpus < 2 or gpus >= world:
-            found[world] = start(world, args.rounds, args.realtime)
+            found[world] = start(world, args)
     fits = {}
     for world, result in found.items():
         rows = result["all_reduce"]
@@ -281,7 +283,8 @@ def main():
         low, high = row["predicted"]["full_overlap"], row["predicted"]["no_overlap"]
         t = {name: 1e3 * v[0] for name, v in row["seconds"].items()}
         print(
-            f"H {row['hidden']:3}: {row['bytes_per_step'] / row['parameters']:.2f} "
+            f"H {row['hidden']:3}, {row['batch']:3} rows: "
+            f"{row['bytes_per_step'] / row['parameters']:.2f} "
             f"bytes a parameter in {len(row['buckets'])} messages; ms a step: alone "
             f"{t['alone']:.1f}, half {t['alone_half']:.1f}, side by side "
             f"{t['side_by_side']:.1f}, without messages {t['silent']:.1f}, "
@@ -297,13 +300,12 @@ def main():
         "rounds": args.rounds,
         "realtime": args.realtime,
         "load": os.getloadavg(),  # of the last 1, 5 and 15 minutes, our 2 included
-        "batch": BATCH,
         "steps": STEPS,
         "fits": fits,
         "all_reduce": {world: r["all_reduce"] for world, r in found.items()},
         "training": found[2]["training"],
     }
-    if not args.no_save:
+    if not (args.no_save or args.smoke):
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(result, indent=1) + "\n")
         print(f"written: {RESULTS}")

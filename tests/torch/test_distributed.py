@@ -113,6 +113,12 @@ def test_the_experiment_as_it_is_started():
     assert json.loads(out.stdout)["application"] == "Text generation"
 
 
+def test_the_benchmark_counts_four_bytes_a_parameter():
+    out = started("-m", "benchmarks.scaling", "--smoke", "--rounds", "1", world=1)
+    assert out.returncode == 0, out.stderr
+    assert "4.00 bytes a parameter in 1 messages" in out.stdout
+
+
 def test_without_torchrun_there_is_one_process():
     with processes() as (rank, world):
         assert (rank, world) == (0, 1)
