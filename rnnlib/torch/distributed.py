@@ -6,6 +6,7 @@ torch's DistributedDataParallel, which adds up the gradients, and its batches in
 """
 
 import contextlib
+from datetime import timedelta
 
 import numpy as np
 import torch
@@ -16,11 +17,17 @@ from rnnlib.checks import check_size
 
 
 @contextlib.contextmanager
-def processes():
+def processes(patience=1800):
     """Join the processes that ``torchrun`` started, and leave them at the end.
 
     Without torchrun there is one process, and nothing to join. The processes talk
-    through NCCL where there is CUDA, else through gloo.
+    through gloo for what is on the CPU, and through NCCL for what is on CUDA.
+
+    Parameters
+    ----------
+    patience : float, default=1800
+        Seconds that one process waits for another. Who has died is noticed at once;
+        this is for who is slow, such as a process that measures while the others wait.
 
     Yields
     ------
@@ -44,8 +51,8 @@ def processes():
     if not distributed.is_torchelastic_launched():
         yield 0, 1
         return
-    cuda = torch.cuda.is_available()
-    distributed.init_process_group("nccl" if cuda else "gloo")
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    distributed.init_process_group(backend, timeout=timedelta(seconds=patience))
     try:
         yield distributed.get_rank(), distributed.get_world_size()
     finally:
