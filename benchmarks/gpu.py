@@ -185,11 +185,9 @@ def cell(what, kind, T, B, H, precision, seconds=0.15, device="cuda"):
     settings(precision)
     cuda = device == "cuda"
     if cuda:
-        free = torch.cuda.mem_get_info()[0]
-        if need(kind, T, B, H) > 0.9 * free:
-            return row | {
-                "skipped": f"needs about {need(kind, T, B, H) / 2**30:.0f} GiB"
-            }
+        most = need(kind, T, B, H)
+        if most > 0.9 * torch.cuda.mem_get_info()[0]:
+            return row | {"skipped": f"needs about {most / 2**30:.0f} GiB"}
     draw = torch.Generator().manual_seed(0)
     x = torch.randn(B, T, H, generator=draw).to(device)
     dy = torch.randn(B, T, H, generator=draw).to(device)
@@ -472,7 +470,7 @@ def main(arguments=None):
     if args.resume and args.out.exists():
         before = json.loads(args.out.read_text())
         if before.get("device") == device:
-            rows = before["rows"]
+            rows = [row for row in before["rows"] if "failed" not in row]
     cells = grid()[: 60 if args.quick else None]
     done = {key_of(row) for row in rows}
     cells = [c for c in cells if c not in done]
