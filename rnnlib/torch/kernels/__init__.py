@@ -10,6 +10,9 @@ recurrences, whose steps can be joined in a tree; `offline` compiles the loops f
 that is not there and says what they take of it. None of the four is imported before
 ``impl="fused"`` is asked for: Triton is an optional dependency. `cpu` needs none; it
 runs the loops of the NumPy engine.
+
+``impl="auto"`` never takes the GPU kernels: whether they beat cuDNN is not measured.
+`benchmarks.gpu` measures it, and proposes up to which H they should be taken.
 """
 
 import contextlib
