@@ -6,6 +6,8 @@ The interpreter computes tf32 and tf32x3 like ieee and cuts bf16 off where a GPU
 the error of each precision is tested in earnest with CUDA alone.
 """
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -17,7 +19,9 @@ from rnnlib.torch.scan import scan
 from tests.engines import KINDS, NATIVE, SCANS, leaves
 
 CUDA = torch.cuda.is_available()
-pytest.importorskip("triton", reason="Triton is not installed")
+triton = pytest.importorskip("triton", reason="Triton is not installed")
+tl = pytest.importorskip("triton.language")
+from rnnlib.torch.kernels import cells  # noqa: E402
 
 if CUDA:  # the same tests are GPU tests where there is one
     pytestmark = pytest.mark.gpu
@@ -194,6 +198,30 @@ def test_a_cpu_needs_the_interpreter(monkeypatch):
         layer(torch.zeros(2, 3, 3))
 
 
+def test_a_gpu_with_too_little_shared_memory_is_named(monkeypatch):
+    chip = SimpleNamespace(name="Small", shared_memory_per_block_optin=101376)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: chip)
+    x = SimpleNamespace(
+        device=torch.device("cuda"), dtype=torch.float32, is_floating_point=lambda: True
+    )
+    with kernels.precision("tf32x3"):
+        assert kernels.gap(x, 32) is None
+        assert kernels.gap(x, 64) == (
+            "H=64 in tf32x3 may take 163840 bytes of shared memory, Small has 101376"
+        )
+
+
+@triton.jit
+def _strides(B, H, out):
+    tl.store(out, cells._stride(B, H) * 3)
+
+
+def test_offsets_have_64_bits():
+    out = torch.zeros(1, dtype=torch.int64, device=DEVICE)
+    _strides[(1,)](2**20, 2**12, out)
+    assert int(out) == 3 * 2**32
+
+
 @pytest.mark.parametrize("kind", CELLS)
 def test_without_a_gpu_measurement_auto_never_takes_the_kernels(kind):
     """Their speed is not known, so ``auto`` runs them nowhere."""
@@ -206,10 +234,6 @@ def test_without_a_gpu_measurement_auto_never_takes_the_kernels(kind):
 @pytest.mark.gpu
 @pytest.mark.parametrize("kind", CELLS)
 def test_a_gpu_runs_the_compiled_kernel(kind):
-    import triton
-
-    from rnnlib.torch.kernels import cells
-
     assert not triton.knobs.runtime.interpret
     assert isinstance(cells.lstm_forward, triton.JITFunction)
     _, layer = pair(kind, 64, 64, 0.02)
@@ -227,8 +251,6 @@ def test_a_gpu_runs_the_compiled_kernel(kind):
 
 @pytest.mark.gpu
 def test_a_new_batch_or_length_compiles_nothing():
-    from rnnlib.torch.kernels import cells
-
     _, layer = pair("LSTM", 8, 32, 0.1)
     counts = []
     for B, T in ((16, 16), (17, 5), (1, 1), (3, 64)):

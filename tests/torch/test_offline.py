@@ -13,12 +13,16 @@ H100 = 227 * 1024  # bytes of shared memory a program may have
 SCRIPT = """
 import json
 from rnnlib.torch.kernels import LARGEST, PRECISIONS, cells, scan, shared_memory
-from rnnlib.torch.kernels.offline import resources, variants
+from rnnlib.torch.kernels.offline import compiled, resources, variants
 
 names = [(cells, name) for name, _ in variants()] + [(scan, "_scan")]
 for module, name in names:
     found = [p.name for p in getattr(module, name).params if p.do_not_specialize]
     assert found == [n for n in ("T", "B") if n in getattr(module, name).arg_names]
+
+for back in (False, True):
+    shape = {"STEPS": scan.STEPS, "CHANNELS": scan.CHANNELS}
+    assert compiled(scan._scan, BACK=back, **shape).metadata.shared < 49152
 
 for precision in PRECISIONS:
     for name, options in variants():

@@ -27,8 +27,52 @@ VARIANTS = {  # kind: its options
 }
 
 
+def compiled(kernel, capability=90, num_warps=4, num_stages=2, **constants):
+    """Compile a kernel for a GPU that need not be there.
+
+    Parameters
+    ----------
+    kernel : triton.JITFunction
+        Of `rnnlib.torch.kernels.cells` or `rnnlib.torch.kernels.scan`.
+    capability : int, default=90
+        Of the GPU, 90 for an H100.
+    num_warps, num_stages : int
+        As in a launch.
+    **constants
+        What the kernel has as ``tl.constexpr``.
+
+    Returns
+    -------
+    triton.compiler.CompiledKernel
+
+    Raises
+    ------
+    RuntimeError
+        If the kernels were imported for Triton's interpreter.
+    """
+    if not isinstance(kernel, triton.JITFunction):
+        raise RuntimeError("compiled: expected TRITON_INTERPRET=0 from the start")
+    types, aligned = {}, {}
+    for i, argument in enumerate(kernel.arg_names):
+        if argument in constants:
+            types[argument] = "constexpr"
+        elif argument in ("T", "B", "H", "F"):
+            types[argument] = "i32"
+        else:
+            types[argument] = "*i32" if argument == "lengths" else "*fp32"
+            aligned[(i,)] = [["tt.divisibility", 16]]  # torch aligns its arrays
+    values = {(kernel.arg_names.index(key),): v for key, v in constants.items()}
+    options = {"num_warps": num_warps, "num_stages": num_stages}
+    options["enable_fp_fusion"] = True  # Triton 3.9 warns when it has to choose
+    return triton.compile(
+        ASTSource(kernel, types, values, aligned),
+        target=GPUTarget("cuda", capability, 32),
+        options=options,
+    )
+
+
 def resources(name, hidden_size, precision, capability=90, **options):
-    """Compile a kernel and read off what a program of it takes.
+    """Compile a recurrent kernel and read off what a program of it takes.
 
     Parameters
     ----------
@@ -53,27 +97,8 @@ def resources(name, hidden_size, precision, capability=90, **options):
     RuntimeError
         If the kernels were imported for Triton's interpreter.
     """
-    kernel = getattr(cells, name)
-    if not isinstance(kernel, triton.JITFunction):
-        raise RuntimeError("resources: expected TRITON_INTERPRET=0 from the start")
     options = shape(hidden_size) | {"PRECISION": precision} | options
-    launch = {key: options.pop(key) for key in ("num_warps", "num_stages")}
-    types, aligned = {}, {}
-    for i, argument in enumerate(kernel.arg_names):
-        if argument in options:
-            types[argument] = "constexpr"
-        elif argument in ("T", "B", "H"):
-            types[argument] = "i32"
-        else:
-            types[argument] = "*i32" if argument == "lengths" else "*fp32"
-            aligned[(i,)] = [["tt.divisibility", 16]]  # torch aligns its arrays
-    values = {(kernel.arg_names.index(key),): v for key, v in options.items()}
-    source = ASTSource(kernel, types, values, aligned)
-    target = GPUTarget("cuda", capability, 32)
-    # Said here because Triton 3.9 warns when it has to choose.
-    binary = triton.compile(
-        source, target=target, options=launch | {"enable_fp_fusion": True}
-    )
+    binary = compiled(getattr(cells, name), capability, **options)
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(binary.asm["cubin"])
         file.flush()
@@ -86,7 +111,7 @@ def resources(name, hidden_size, precision, capability=90, **options):
         "shared": binary.metadata.shared,
         "registers": int(found[1]),
         "spilled": int(found[2]),
-        "threads": 32 * launch["num_warps"],
+        "threads": 32 * options["num_warps"],
     }
 
 
