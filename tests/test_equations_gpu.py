@@ -113,7 +113,7 @@ def test_what_a_program_holds(precision, p):
     for H in (5, 16, 20, 64, 65, 128):
         filled = 2 ** max(4, math.ceil(math.log2(H)))
         blocks = sum(np.zeros((filled, filled)).size * p for _ in range(4))
-        arrays = sum(np.zeros((16, filled), np.float32).nbytes for _ in range(8))
+        arrays = sum(np.zeros((16, filled), np.float32).nbytes for _ in range(12))
         assert kernels.shared_memory(H, precision) == blocks + arrays
         fits = blocks + arrays <= 227 * 1024
         assert fits == (H <= kernels.LARGEST[precision])

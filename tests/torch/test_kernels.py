@@ -207,7 +207,7 @@ def test_a_gpu_with_too_little_shared_memory_is_named(monkeypatch):
     with kernels.precision("tf32x3"):
         assert kernels.gap(x, 32) is None
         assert kernels.gap(x, 64) == (
-            "H=64 in tf32x3 may take 163840 bytes of shared memory, Small has 101376"
+            "H=64 in tf32x3 may take 180224 bytes of shared memory, Small has 101376"
         )
 
 
