@@ -106,8 +106,9 @@ class Recurrent(specs.RecurrentSpec, Layer):
             x = torch.where(valid, x, 0)  # a NaN in the padding has a NaN gradient
         a = x @ self.W_xh + self.b_h  # every step's input share in one product
         ys = []
-        for t in range(T):
-            new = self._step(a[:, t], *state)
+        # unbind, because the gradient of a[:, t] would be as large as a, at every step
+        for t, a_t in enumerate(a.unbind(1)):
+            new = self._step(a_t, *state)
             y = new[0]
             if valid is not None:
                 v = valid[:, t]
