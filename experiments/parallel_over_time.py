@@ -23,8 +23,12 @@ RATES, TUNING_SEED = (0.003, 0.01, 0.03), 100
 PARAMETERS = 7_000
 TRAINED, LENGTHS = 40, (20, 40, 64, 96, 128, 192, 256)  # steps
 KEPT, LETTERS = 4, 8  # of selective copying: what is to be copied, from how many
+TESTED = 400  # new sequences at each length
 IGNORED = -1  # a target that is not asked for
-SHIPPED = (("parity", "LSTM"), ("parity", "MinGRU x1"), ("parity", "MinGRU± x1"))
+SHIPPED = {
+    "parity": ("LSTM", "MinGRU x1", "SignedMinGRU x1"),
+    "copying": ("LSTM", "MinGRU x1", "MinGRU x2"),
+}
 
 
 class SignedMinGRU(scan.MinGRU):
@@ -92,7 +96,7 @@ MODELS = {
     "MinLSTM x2": (rl.MinLSTM, 2),
     "StateSpace x1": (rl.StateSpace, 1),
     "StateSpace x2": (rl.StateSpace, 2),
-    "MinGRU± x1": (SignedMinGRU, 1),
+    "SignedMinGRU x1": (SignedMinGRU, 1),
 }
 
 
@@ -157,7 +161,7 @@ def train_one(task, name, seed, lr, steps):
     return model
 
 
-def score(model, task, part, T=TRAINED, B=500):
+def score(model, task, part, T=TRAINED, B=TESTED):
     """Share of the answers that count that are right, on new sequences."""
     rng = np.random.default_rng([2, ("validation", "test").index(part), T])
     x, y, counts = TASKS[task][0](rng, B, T)
@@ -166,35 +170,43 @@ def score(model, task, part, T=TRAINED, B=500):
     return float((answers == y)[counts].mean())
 
 
-def choose(task, name, steps):
+def constant(task):
+    """What always giving the same answer scores: the best of them."""
+    x, y, counts = TASKS[task][0](np.random.default_rng(3), 4000, TRAINED)
+    return float(np.bincount(y[counts]).max() / counts.sum())
+
+
+def choose(task, name, steps, B):
     """The rate with the best validation score, and all of them."""
     scores = {}
     for lr in RATES:
         model = train_one(task, name, TUNING_SEED, lr, steps)
-        scores[lr] = score(model, task, "validation")
+        scores[lr] = score(model, task, "validation", B=B)
     return {"lr": max(scores, key=scores.get), "validation": scores}
 
 
 def train(seed, folder, smoke):
     """All models on all tasks with one seed."""
     record, arrays = {"train_seconds": 0.0, "tasks": {}}, {}
+    B = 4 if smoke else TESTED
     for task, (_, _, _, steps) in TASKS.items():
         steps = 2 if smoke else steps
         record["tasks"][task] = {}
         for name in MODELS:
             chosen = folder / f"rate {task} {name}.json"  # of use to all seeds
             if not chosen.exists():
-                chosen.write_text(json.dumps(choose(task, name, steps)))
+                chosen.write_text(json.dumps(choose(task, name, steps, B)))
             rate = json.loads(chosen.read_text())
             begin = time.perf_counter()
             model = train_one(task, name, seed, rate["lr"], steps)
             record["train_seconds"] += time.perf_counter() - begin
             _run.as_shipped(model)
-            found = {T: score(model, task, "test", T) for T in LENGTHS}
+            found = {T: score(model, task, "test", T, B) for T in LENGTHS}
             record["tasks"][task][name] = rate | {"accuracy": found}
             print(task, name, seed, rate["lr"], found, flush=True)
-            if (task, name) in SHIPPED:
-                arrays |= {f"{name}.{k}": v for k, v in model.state_dict().items()}
+            if name in SHIPPED.get(task, ()):
+                state = model.state_dict()
+                arrays |= {f"{task}/{name}/{k}": v for k, v in state.items()}
     return record, arrays if seed == 0 else None
 
 
@@ -206,6 +218,7 @@ def report(records):
         "lengths": LENGTHS,
         "rates": RATES,
         "steps": {task: steps for task, (*_, steps) in TASKS.items()},
+        "constant_answer": {task: constant(task) for task in TASKS},
         "models": {},
         "accuracy": {},
     }
@@ -215,20 +228,12 @@ def report(records):
             "parameters": {task: parameters(build(task, name, 0)) for task in TASKS},
         }
     for task in TASKS:
-        result["accuracy"][task] = {
-            name: {
-                str(T): _run.summary(
-                    [
-                        {str(k): v for k, v in found.items()}
-                        for r in records
-                        for found in [r["tasks"][task][name]["accuracy"]]
-                    ],
-                    str(T),
-                )
-                for T in LENGTHS
+        for name in MODELS:
+            found = [r["tasks"][task][name]["accuracy"] for r in records]
+            found = [{str(T): v for T, v in a.items()} for a in found]
+            result["accuracy"].setdefault(task, {})[name] = {
+                T: _run.summary(found, T) for T in map(str, LENGTHS)
             }
-            for name in MODELS
-        }
     return result
 
 
