@@ -3,11 +3,12 @@
     python -m benchmarks.scan     # CPU, one thread: writes results/scan.json
                                   # and, where CUDA is, results/scan_gpu.json
 
-Both engines, one step after another (loop) and in stretches (chunked); on a GPU our
-kernel (fused), torch's stretches and cuDNN. As a user calls them: batch-major input,
-its matrix product included, forward, then the gradients of the input and of all
-parameters. All ways take turns. The error is the largest difference of the outputs and
-of the input's gradient from the same layer in float64, relative to the largest entry.
+Both engines, one step after another (loop) and in stretches (chunked), and our own GRU;
+on a GPU our kernel (fused), torch's stretches and cuDNN. As a user calls them: batch-
+major input, its matrix product included, forward, then the gradients of the input and
+of all parameters. All ways take turns. The error is the largest difference of the
+outputs and of the input's gradient from the same layer in float64, relative to the
+largest entry.
 """
 
 import os
@@ -27,7 +28,8 @@ import torch
 
 import rnnlib.numpy
 import rnnlib.torch
-from benchmarks.timing import in_turn, machine
+from benchmarks.timing import in_turn, machine, stopwatch
+from rnnlib import weights
 
 H = 64  # units, and inputs
 STATES = 16  # of each unit of the state-space layer
@@ -36,7 +38,7 @@ CPU_WAYS = tuple((e, i) for e in ("numpy", "torch") for i in ("loop", "chunked")
 GPU_WAYS = (("torch", "chunked"), ("torch", "fused"))
 CPU_SIZES = ((1, 1024), (1, 4096), (1, 16384), (1, 65536), (8, 1024), (8, 4096))
 GPU_SIZES = tuple((B, T) for B in (1, 8, 64) for T in (1024, 4096, 16384, 65536))
-CPU_MOST, GPU_MOST = 2**24, 2**29  # numbers in one array of states
+CPU_MOST, GPU_MOST = 2**24, 2**28  # numbers in one array of states
 
 
 def inputs(B, T):
@@ -45,14 +47,14 @@ def inputs(B, T):
     return rng.standard_normal((2, B, T, H), dtype=np.float32)
 
 
-def exact(kind, x, dy):
+def exact(kind, x, dy, device):
     """Output and input gradient of the seeded layer in float64."""
     if kind == "GRU":
         layer = seeded_gru().double()
-        return torch_both(layer, *(torch.from_numpy(v).double() for v in (x, dy)))
-    layer = getattr(rnnlib.numpy, kind)(H, H, impl="loop", seed=0, dtype="float64")
-    y, _ = layer(x.astype(float))
-    return y, layer.backward(dy.astype(float))
+    else:
+        layer = getattr(rnnlib.torch, kind)(H, H, seed=0, dtype="float64")
+    x, dy = (torch.from_numpy(v).double().to(device) for v in (x, dy))
+    return torch_both(layer.to(device), x, dy)
 
 
 def seeded_gru():
@@ -74,7 +76,11 @@ def functions(kind, way, x, dy, device):
     """Forward, forward and backward (one call each), and what the latter gives."""
     engine, impl = way
     if engine == "numpy":
-        layer = rnnlib.numpy.__dict__[kind](H, H, impl=impl, seed=0)
+        if kind == "GRU":
+            layer = rnnlib.numpy.GRU(H, H)
+            layer.load_state_dict(weights.from_torch(seeded_gru()))
+        else:
+            layer = getattr(rnnlib.numpy, kind)(H, H, impl=impl, seed=0)
 
         def both():
             y, _ = layer(x)
@@ -100,31 +106,22 @@ def functions(kind, way, x, dy, device):
     return forward, both, lambda: torch_both(layer, x, dy)
 
 
-def on_gpu(functions, seconds=1.0, least=5):
-    """As `in_turn`, on the GPU's own clock."""
-    for f in functions.values():
-        f()
-        f()
-    times = {name: [] for name in functions}
-    begin = time.perf_counter()
-    while (
-        time.perf_counter() - begin < seconds or len(next(iter(times.values()))) < least
-    ):
-        for name, f in functions.items():
-            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            start.record()
-            f()
-            end.record()
-            torch.cuda.synchronize()
-            times[name].append(start.elapsed_time(end) / 1e3)
-    quartiles = {name: np.percentile(v, [25, 50, 75]) for name, v in times.items()}
-    return {k: (float(m), float(b - a) / 2) for k, (a, m, b) in quartiles.items()}
+def gpu_stopwatch(f):
+    """Seconds that a call takes on the GPU's own clock."""
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    f()
+    end.record()
+    torch.cuda.synchronize()
+    return start.elapsed_time(end) / 1e3
 
 
-def case(B, T, ways, most, device, clock, seconds):
+def case(B, T, ways, most, device, watch, seconds):
     """All layers in all ways at one size: rows of the table."""
     x, dy = inputs(B, T)
     todo = {"GRU torch.nn": ("GRU", ("torch", "torch.nn"))}
+    if device == "cpu":
+        todo |= {"GRU numpy": ("GRU", ("numpy", "loop"))}
     for kind in KINDS:
         if B * T * H * (STATES if kind == "StateSpace" else 1) <= most:
             todo |= {f"{kind} {e} {i}": (kind, (e, i)) for e, i in ways}
@@ -132,14 +129,15 @@ def case(B, T, ways, most, device, clock, seconds):
     for name, (kind, way) in todo.items():
         forward[name], both[name], values = functions(kind, way, x, dy, device)
         if kind not in expected:
-            expected = {kind: exact(kind, x, dy)}  # of one kind at a time
+            expected = {kind: exact(kind, x, dy, device)}  # of one kind at a time
         errors[name] = max(
             float(np.abs(found - right).max() / np.abs(right).max())
             for found, right in zip(values(), expected[kind], strict=True)
         )
     del expected
-    forward = clock(forward, seconds, least=3)
-    both = clock(both, seconds, least=3)
+    # The call for the errors was the first warm one.
+    forward = in_turn(forward, seconds, least=3, warm=1, watch=watch)
+    both = in_turn(both, seconds, least=3, warm=0, watch=watch)
     return [
         {
             "layer": kind,
@@ -157,13 +155,13 @@ def case(B, T, ways, most, device, clock, seconds):
     ]
 
 
-def table(sizes, ways, most, device, clock, seconds):
+def table(sizes, ways, most, device, watch, seconds):
     """Rows of all sizes, printed as they come."""
     rows = []
     print("ms: median of rounds in turn and half the range between the quartiles")
     print(f"{'layer':22} {'B':>3} {'T':>6} {'forward':>17} {'both':>17}  error")
     for B, T in sizes:
-        rows += case(B, T, ways, most, device, clock, seconds)
+        rows += case(B, T, ways, most, device, watch, seconds)
         for row in rows:
             if (row["B"], row["T"]) == (B, T):
                 name = f"{row['layer']} {row['engine']} {row['impl']}"
@@ -192,16 +190,16 @@ def main():
     torch.set_num_threads(1)
     results = Path(__file__).parent / "results"
     where = {"when": time.strftime("%Y-%m-%d"), "machine": machine()}
-    sizes = [size for size in CPU_SIZES if size[1] <= args.longest]
-    rows = table(sizes, CPU_WAYS, CPU_MOST, "cpu", in_turn, args.seconds)
+    sizes = dict.fromkeys((B, min(T, args.longest)) for B, T in CPU_SIZES)
+    rows = table(sizes, CPU_WAYS, CPU_MOST, "cpu", stopwatch, args.seconds)
     if not args.no_save:
         save(where | {"state_size": STATES, "rows": rows}, results / "scan.json")
     if not torch.cuda.is_available():
         return
     where |= {"gpu": torch.cuda.get_device_name(), "cuda": torch.version.cuda}
     where |= {"cudnn": torch.backends.cudnn.version(), "measured": True}
-    sizes = [size for size in GPU_SIZES if size[1] <= args.longest]
-    rows = table(sizes, GPU_WAYS, GPU_MOST, "cuda", on_gpu, args.seconds)
+    sizes = dict.fromkeys((B, min(T, args.longest)) for B, T in GPU_SIZES)
+    rows = table(sizes, GPU_WAYS, GPU_MOST, "cuda", gpu_stopwatch, args.seconds)
     if not args.no_save:
         save(where | {"state_size": STATES, "rows": rows}, results / "scan_gpu.json")
 
