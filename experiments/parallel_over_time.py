@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from experiments import _run
+from rnnlib import checkpoint
 from rnnlib import torch as rl
 from rnnlib.torch import scan
 
@@ -27,7 +28,7 @@ TESTED = 400  # new sequences at each length
 IGNORED = -1  # a target that is not asked for
 SHIPPED = {
     "parity": ("LSTM", "MinGRU x1", "SignedMinGRU x1"),
-    "copying": ("LSTM", "MinGRU x1", "MinGRU x2"),
+    "copying": ("LSTM", "MinGRU x1", "MinGRU x2", "MinGRU x1 slow"),
 }
 
 
@@ -97,7 +98,14 @@ MODELS = {
     "StateSpace x1": (rl.StateSpace, 1),
     "StateSpace x2": (rl.StateSpace, 2),
     "SignedMinGRU x1": (SignedMinGRU, 1),
+    "MinGRU x1 slow": (rl.MinGRU, 1),
 }
+SLOW = (0.0, 6.0)  # biases of that one's gates at the start, from unit to unit
+
+
+def models_of(task):
+    """Names of the models that a task is given to."""
+    return [n for n in MODELS if task == "copying" or not n.endswith("slow")]
 
 
 def layers(name, size, H):
@@ -113,13 +121,17 @@ def build(task, name, seed, H=None):
     """Letters to vectors, recurrent layers, and two dense layers that answer."""
     _, symbols, answers, _ = TASKS[task]
     H = H or width(task, name)
-    return rl.Sequential(
+    model = rl.Sequential(
         rl.Embedding(symbols, 16),
         *layers(name, 16, H),
         rl.Dense(H, 32, activation="relu"),
         rl.Dense(32, answers),
         seed=seed,
     )
+    if name.endswith("slow"):
+        with torch.no_grad():
+            model.layers[1].b_h[:H] = torch.linspace(*SLOW, H)
+    return model
 
 
 def parameters(model):
@@ -185,27 +197,37 @@ def choose(task, name, steps, B):
     return {"lr": max(scores, key=scores.get), "validation": scores}
 
 
+def measure(task, name, seed, folder, smoke):
+    """Train and test one model, unless that was done before an interruption."""
+    done = folder / f"seed{seed} {task} {name}.json"
+    weights = done.with_suffix(".safetensors")
+    if not done.exists():
+        steps, B = (2, 4) if smoke else (TASKS[task][3], TESTED)
+        chosen = folder / f"rate {task} {name}.json"  # of use to all seeds
+        if not chosen.exists():
+            chosen.write_text(json.dumps(choose(task, name, steps, B)))
+        rate = json.loads(chosen.read_text())
+        begin = time.perf_counter()
+        model = train_one(task, name, seed, rate["lr"], steps)
+        seconds = time.perf_counter() - begin
+        state = _run.as_shipped(model).state_dict()
+        found = {T: score(model, task, "test", T, B) for T in LENGTHS}
+        checkpoint.save(weights, _run.shipped(state))
+        done.write_text(json.dumps(rate | {"accuracy": found, "seconds": seconds}))
+        print(task, name, seed, rate["lr"], found, flush=True)
+    return json.loads(done.read_text()), checkpoint.load(weights)[0]
+
+
 def train(seed, folder, smoke):
     """All models on all tasks with one seed."""
     record, arrays = {"train_seconds": 0.0, "tasks": {}}, {}
-    B = 4 if smoke else TESTED
-    for task, (_, _, _, steps) in TASKS.items():
-        steps = 2 if smoke else steps
+    for task in TASKS:
         record["tasks"][task] = {}
-        for name in MODELS:
-            chosen = folder / f"rate {task} {name}.json"  # of use to all seeds
-            if not chosen.exists():
-                chosen.write_text(json.dumps(choose(task, name, steps, B)))
-            rate = json.loads(chosen.read_text())
-            begin = time.perf_counter()
-            model = train_one(task, name, seed, rate["lr"], steps)
-            record["train_seconds"] += time.perf_counter() - begin
-            _run.as_shipped(model)
-            found = {T: score(model, task, "test", T, B) for T in LENGTHS}
-            record["tasks"][task][name] = rate | {"accuracy": found}
-            print(task, name, seed, rate["lr"], found, flush=True)
+        for name in models_of(task):
+            result, state = measure(task, name, seed, folder, smoke)
+            record["train_seconds"] += result.pop("seconds")
+            record["tasks"][task][name] = result
             if name in SHIPPED.get(task, ()):
-                state = model.state_dict()
                 arrays |= {f"{task}/{name}/{k}": v for k, v in state.items()}
     return record, arrays if seed == 0 else None
 
@@ -228,9 +250,8 @@ def report(records):
             "parameters": {task: parameters(build(task, name, 0)) for task in TASKS},
         }
     for task in TASKS:
-        for name in MODELS:
+        for name in models_of(task):
             found = [r["tasks"][task][name]["accuracy"] for r in records]
-            found = [{str(T): v for T, v in a.items()} for a in found]
             result["accuracy"].setdefault(task, {})[name] = {
                 T: _run.summary(found, T) for T in map(str, LENGTHS)
             }
