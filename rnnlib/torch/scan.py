@@ -32,8 +32,9 @@ def scan(a, b, h0, way=None):
     if way is not None:
         return _Scan.apply(a, b, h0, way)
     h, hs = h0, []
-    for t in range(a.shape[1]):
-        h = a[:, t] * h + b[:, t]  # eq-scan-step
+    # unbind, because the gradient of a[:, t] would be as large as a, at every step
+    for a_t, b_t in zip(a.unbind(1), b.unbind(1), strict=True):
+        h = a_t * h + b_t  # eq-scan-step
         hs.append(h)
     return torch.stack(hs, dim=1)
 
