@@ -153,10 +153,7 @@ def test_a_run_skips_what_is_done(killed, tmp_path, monkeypatch, capsys):
 def test_the_cpu_benchmark_prints_its_table():
     result = run("benchmarks.cpu", "--seconds", "0", "--layers", "RNN", "--no-save")
     assert result.returncode == 0, result.stderr
-<<<<<<< HEAD
     assert "RNN: geometric means" in result.stdout
-=======
-    assert "RNN   geometric mean of the ratios: forward" in result.stdout
 
 
 def test_the_benchmark_of_scans_prints_its_table():
@@ -168,4 +165,3 @@ def test_the_benchmark_of_scans_prints_its_table():
         "StateSpace torch loop",
     ):
         assert layer in result.stdout
->>>>>>> w-par
