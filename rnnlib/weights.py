@@ -14,7 +14,7 @@ GRU      ``W_xh (I,3H)  W_hh (H,3H)  b_h (3H,)  [b_hn (H,)]``        r z n
 MinGRU   ``W_xh (I,2H)  b_h (2H,)``                                  z n
 MinLSTM  ``W_xh (I,3H)  b_h (3H,)``                                  i f g
 =======  ==========================================================  ==========
-"""      
+"""
 
 import numpy as np
 

@@ -12,6 +12,8 @@ if importlib.util.find_spec("torch"):
 
     if not torch.cuda.is_available():  # read when the kernels are imported
         os.environ.setdefault("TRITON_INTERPRET", "1")
+    # Triton 3.9 warns when nobody says whether a * b + c may be one operation.
+    os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
 
 
 def pytest_runtest_setup(item):

@@ -94,7 +94,9 @@ class RNNSpec(RecurrentSpec):
         ``x[:, t]``; the returned state is the one after the first step was read.
     impl : str, default="auto"
         torch: "loop" (the equations in Python, under autograd), "native" (ATen, oneDNN,
-        cuDNN) or "auto" (native where it exists); ``last_impl`` names what ran.
+        cuDNN), "numpy" (the loops of `rnnlib.numpy`, on a CPU), "fused" (our own kernel
+        on a GPU) or "auto" (the fastest one measured); ``last_impl`` names what ran.
+        "numpy" and "fused" know first derivatives only.
         NumPy has one way to compute and takes only "auto".
     seed : int, optional
         Of the initial values: W_xh Glorot uniform, W_hh orthogonal, b_h zero.

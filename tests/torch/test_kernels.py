@@ -1,8 +1,12 @@
 """The Triton kernels against the NumPy engine in float64.
 
 Without CUDA they run in Triton's interpreter, one program after the other on the CPU:
-the same code, small sizes. With CUDA they run compiled.
+the same code, small sizes. With CUDA they run compiled, and `pytest -m gpu` runs them.
+The interpreter computes tf32 and tf32x3 like ieee and cuts bf16 off where a GPU rounds:
+the error of each precision is tested in earnest with CUDA alone.
 """
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +19,12 @@ from rnnlib.torch.scan import scan
 from tests.engines import KINDS, NATIVE, SCANS, leaves
 
 CUDA = torch.cuda.is_available()
-pytest.importorskip("triton", reason="Triton is not installed")
+triton = pytest.importorskip("triton", reason="Triton is not installed")
+tl = pytest.importorskip("triton.language")
+from rnnlib.torch.kernels import cells  # noqa: E402
+
+if CUDA:  # the same tests are GPU tests where there is one
+    pytestmark = pytest.mark.gpu
 
 CELLS = [kind for kind in KINDS if kind not in SCANS]
 DEVICE = "cuda" if CUDA else "cpu"
@@ -136,18 +145,44 @@ def test_a_second_backward_pass_is_refused():
         y.sum().backward()
 
 
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_autocast_narrows_the_products_alone(kind):
+    """Gates, states and gradients stay in float32; the backward pass runs outside."""
+    layer = getattr(rl, kind)(3, 16, impl="fused", seed=0).to(DEVICE)
+    x = torch.randn(4, 5, 3, device=DEVICE)
+    results = []
+    for way in (None, "bf16", "autocast"):
+        layer.zero_grad()
+        with (
+            kernels.precision(way)
+            if way == "bf16"
+            else torch.autocast(DEVICE, torch.bfloat16, enabled=way == "autocast")
+        ):
+            y, _ = layer(x)
+        y.sum().backward()
+        results.append([y.detach(), *(p.grad.clone() for p in layer.parameters())])
+    assert {a.dtype for a in results[2]} == {torch.float32}
+    for exact, narrow, auto in zip(*results, strict=True):
+        torch.testing.assert_close(auto, narrow, rtol=0, atol=1e-6)
+        assert (narrow - exact).abs().max() < 5e-2 * max(1, exact.abs().max())
+    assert not torch.equal(results[0][0], results[1][0])
+
+
 @pytest.mark.parametrize(
-    ("kind", "hidden", "dtype", "says"),
+    ("kind", "hidden", "dtype", "precision", "says"),
     [
-        ("LSTM", 65, "float32", "up to H=64 in ieee, here H=65"),
-        ("GRU", 16, "float64", "the kernels compute in float32, x is float64"),
+        ("LSTM", 65, "float32", "ieee", "up to H=64 in ieee, here H=65"),
+        ("RNN", 129, "float32", "bf16", "up to H=128 in bf16, here H=129"),
+        ("GRU", 16, "float64", "ieee", "the kernels compute in float32, x is float64"),
+        ("RNN", 16, "bfloat16", "ieee", "compute in float32, x is bfloat16"),
     ],
 )
-def test_what_is_not_possible_is_said(kind, hidden, dtype, says):
-    layer = getattr(rl, kind)(3, hidden, impl="fused", dtype=dtype).to(DEVICE)
+def test_what_is_not_possible_is_said(kind, hidden, dtype, precision, says):
+    layer = getattr(rl, kind)(3, hidden, impl="fused").to(DEVICE)
+    layer = layer.to(getattr(torch, dtype))
     x = torch.zeros(2, 3, 3, dtype=getattr(torch, dtype), device=DEVICE)
     with (
-        kernels.precision("ieee"),
+        kernels.precision(precision),
         pytest.raises(ValueError, match=f"impl='fused' is not possible: .*{says}"),
     ):
         layer(x)
@@ -161,6 +196,95 @@ def test_a_cpu_needs_the_interpreter(monkeypatch):
         ValueError, match="Triton needs a GPU, x is on the device 'cpu'"
     ):
         layer(torch.zeros(2, 3, 3))
+
+
+def test_a_gpu_with_too_little_shared_memory_is_named(monkeypatch):
+    chip = SimpleNamespace(name="Small", shared_memory_per_block_optin=101376)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: chip)
+    x = SimpleNamespace(
+        device=torch.device("cuda"), dtype=torch.float32, is_floating_point=lambda: True
+    )
+    with kernels.precision("tf32x3"):
+        assert kernels.gap(x, 32) is None
+        assert kernels.gap(x, 64) == (
+            "H=64 in tf32x3 may take 180224 bytes of shared memory, Small has 101376"
+        )
+
+
+@triton.jit
+def _strides(B, H, out):
+    tl.store(out, cells._stride(B, H) * 3)
+
+
+def test_offsets_have_64_bits():
+    out = torch.zeros(1, dtype=torch.int64, device=DEVICE)
+    _strides[(1,)](2**20, 2**12, out)
+    assert int(out) == 3 * 2**32
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_without_a_gpu_measurement_auto_never_takes_the_kernels(kind):
+    """Their speed is not known, so ``auto`` runs them nowhere."""
+    layer = pair(kind, 3, 16, 0.1)[1]
+    layer.impl = "auto"
+    layer(torch.zeros(2, 3, 3, device=DEVICE))
+    assert layer.last_impl != "fused"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", CELLS)
+def test_a_gpu_runs_the_compiled_kernel(kind):
+    assert not triton.knobs.runtime.interpret
+    assert isinstance(cells.lstm_forward, triton.JITFunction)
+    _, layer = pair(kind, 64, 64, 0.02)
+    x = torch.randn(40, 200, 64, device="cuda")
+    grads = []
+    for _ in range(2):
+        layer.zero_grad()
+        y, _ = layer(x)
+        assert layer.last_impl == "fused"
+        y.square().sum().backward()
+        grads.append([p.grad.clone() for p in layer.parameters()])
+    # No atomics: bit for bit the same again.
+    assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
+
+
+@pytest.mark.gpu
+def test_a_new_batch_or_length_compiles_nothing():
+    _, layer = pair("LSTM", 8, 32, 0.1)
+    counts = []
+    for B, T in ((16, 16), (17, 5), (1, 1), (3, 64)):
+        layer(torch.randn(B, T, 8, device="cuda"))[0].sum().backward()
+        counts.append(
+            [
+                len(f.device_caches[torch.cuda.current_device()][0])
+                for f in (cells.lstm_forward, cells.lstm_backward)
+            ]
+        )
+    assert all(count == counts[0] for count in counts)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", kernels.PRECISIONS)
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "GRU-reset-before"])
+def test_the_largest_size_runs(kind, precision):
+    with kernels.precision(precision):
+        sizes = (20, 30, 16, kernels.LARGEST[precision])
+        assert compare(kind, sizes, ragged=True, noise=0.01) < TOLERANCE[precision]
+
+
+@pytest.mark.gpu
+def test_an_array_of_more_than_2_to_the_31_numbers():
+    """The offsets have 64 bits: the last rows of 12 GiB of gates are right."""
+    if torch.cuda.get_device_properties(0).total_memory < 70 * 2**30:
+        pytest.skip("needs a GPU with 70 GiB of memory")
+    _, layer = pair("LSTM", 1, 64, 0.02)
+    T, B = 4096, 2080
+    x = torch.randn(B, T, 1, device="cuda")
+    with torch.no_grad():
+        whole = layer(x)[0][-3:]
+        assert T * B * 4 * 64 > 2**31
+        torch.testing.assert_close(whole, layer(x[-3:])[0])
 
 
 def test_an_unknown_precision_is_an_error():

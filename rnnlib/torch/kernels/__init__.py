@@ -6,9 +6,13 @@ through all of their steps. It keeps the state in registers and ``W_hh`` on the 
 and stops at its own longest row, so a ragged batch costs what it contains.
 
 `cells` holds the loops, `function` what autograd needs around them, `scan` the linear
-recurrences, whose steps can be joined in a tree. None of the three is imported before
+recurrences, whose steps can be joined in a tree; `offline` compiles the loops for a GPU
+that is not there and says what they take of it. None of the four is imported before
 ``impl="fused"`` is asked for: Triton is an optional dependency. `cpu` needs none; it
 runs the loops of the NumPy engine.
+
+``impl="auto"`` never takes the GPU kernels: whether they beat cuDNN is not measured.
+`benchmarks.gpu` measures it, and proposes up to which H they should be taken.
 """
 
 import contextlib
@@ -16,7 +20,8 @@ import contextlib
 import torch
 
 PRECISIONS = ("ieee", "tf32x3", "tf32", "bf16")
-LARGEST = {"ieee": 64, "tf32x3": 64, "tf32": 64, "bf16": 128}  # H whose W_hh fits
+# H whose W_hh stays in the 227 KiB of shared memory that a program has on an H100.
+LARGEST = {"ieee": 64, "tf32x3": 64, "tf32": 64, "bf16": 128}
 
 _chosen = None
 
@@ -57,6 +62,18 @@ def precision_now(device):
     return "ieee" if torch.get_float32_matmul_precision() == "highest" else "tf32"
 
 
+def shared_memory(hidden_size, precision):
+    """Bytes of shared memory that the largest kernel, the LSTM's, takes at the most.
+
+    Four blocks of ``W_hh``, H filled up to a power of two, in the format of the product
+    (tf32x3 keeps two halves of each number); and twelve arrays of 16 rows in float32 on
+    their way in and out, which is what Triton 3.6 and 3.9 were seen to need.
+    """
+    HP = max(16, 1 << (hidden_size - 1).bit_length())
+    size = {"ieee": 4, "tf32x3": 8, "tf32": 4, "bf16": 2}[precision]
+    return 4 * HP * HP * size + 12 * 16 * HP * 4  # eq-gpu-on-chip
+
+
 def gap(x, hidden_size=1):
     """Why there is no fused kernel for an input and a layer's size, or None."""
     try:
@@ -65,10 +82,19 @@ def gap(x, hidden_size=1):
         return "Triton is not installed"
     if x.device.type != "cuda" and not triton.knobs.runtime.interpret:
         return f"Triton needs a GPU, x is on the device {str(x.device)!r}"
-    if x.dtype not in (torch.float32, torch.bfloat16):
+    narrow = torch.is_autocast_enabled(x.device.type) and x.is_floating_point()
+    if x.dtype != torch.float32 and (x.dtype == torch.float64 or not narrow):
         return f"the kernels compute in float32, x is {str(x.dtype)[6:]}"
-    most = LARGEST[precision_now(x.device)]
+    now = precision_now(x.device)
+    most = LARGEST[now]
     if hidden_size > most:
-        now = precision_now(x.device)
         return f"W_hh stays on the chip up to H={most} in {now}, here H={hidden_size}"
+    if x.device.type == "cuda":
+        chip = torch.cuda.get_device_properties(x.device)
+        need, has = shared_memory(hidden_size, now), chip.shared_memory_per_block_optin
+        if need > has:
+            return (
+                f"H={hidden_size} in {now} may take {need} bytes of shared memory, "
+                f"{chip.name} has {has}"
+            )
     return None

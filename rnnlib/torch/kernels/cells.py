@@ -12,22 +12,30 @@ have zero weights, so whatever they hold reaches nothing.
 import triton
 import triton.language as tl
 
+# A kernel is compiled anew when an integer is 1, or divides by 16, and was not before.
+# With H it pays: loads of 16 bytes. T and B change from batch to batch.
+compiled = triton.jit(do_not_specialize=["T", "B"])
+
 
 @triton.jit
 def _narrow(x, PRECISION: tl.constexpr):
     """x as a product takes it; Triton's interpreter cannot multiply bfloat16."""
     if PRECISION == "bf16":
-        return x.to(tl.bfloat16)
-    if PRECISION == "bf16 by hand":
-        return x.to(tl.bfloat16).to(tl.float32)
-    return x
+        y = x.to(tl.bfloat16)
+    elif PRECISION == "bf16 by hand":
+        y = x.to(tl.bfloat16).to(tl.float32)
+    else:
+        y = x
+    return y
 
 
 @triton.jit
 def _dot(h, W, PRECISION: tl.constexpr):
     if PRECISION == "bf16" or PRECISION == "bf16 by hand":
-        return tl.dot(_narrow(h, PRECISION), W)
-    return tl.dot(h, W, input_precision=PRECISION)
+        y = tl.dot(_narrow(h, PRECISION), W)
+    else:
+        y = tl.dot(h, W, input_precision=PRECISION)
+    return y
 
 
 @triton.jit
@@ -59,24 +67,28 @@ def _tanh(x):
 @triton.jit
 def _act(x, ACT: tl.constexpr):
     if ACT == "tanh":
-        return _tanh(x)
-    if ACT == "sigmoid":
-        return tl.sigmoid(x)
-    if ACT == "relu":
-        return tl.maximum(x, 0.0)
-    return tl.maximum(x, 0.01 * x)
+        y = _tanh(x)
+    elif ACT == "sigmoid":
+        y = tl.sigmoid(x)
+    elif ACT == "relu":
+        y = tl.maximum(x, 0.0)
+    else:
+        y = tl.maximum(x, 0.01 * x)
+    return y
 
 
 @triton.jit
 def _slope(y, ACT: tl.constexpr):
     """Derivative of `_act` from its output."""
     if ACT == "tanh":
-        return 1 - y * y
-    if ACT == "sigmoid":
-        return y * (1 - y)
-    if ACT == "relu":
-        return tl.where(y > 0, 1.0, 0.0)
-    return tl.where(y > 0, 1.0, 0.01)
+        slope = 1 - y * y
+    elif ACT == "sigmoid":
+        slope = y * (1 - y)
+    elif ACT == "relu":
+        slope = tl.where(y > 0, 1.0, 0.0)
+    else:
+        slope = tl.where(y > 0, 1.0, 0.01)
+    return slope
 
 
 @triton.jit
@@ -90,6 +102,12 @@ def _tile(lengths, B, H, HP: tl.constexpr, ROWS: tl.constexpr):
 
 
 @triton.jit
+def _stride(B, H):
+    """Numbers in a step of an array (T, B, H); a whole array may have over 2**31."""
+    return tl.cast(B, tl.int64) * H
+
+
+@triton.jit
 def _wipe(at, inside, step, first, T, GATES: tl.constexpr, H):
     """Zeros in steps ``first`` to T - 1 of an array (T, B, GATES·H)."""
     for t in range(first, T):
@@ -100,45 +118,47 @@ def _wipe(at, inside, step, first, T, GATES: tl.constexpr, H):
 # --------------------------------------------------------------------- plain RNN
 
 
-@triton.jit
+@compiled
 def rnn_forward(
     gates, W, hs, last, lengths, T, B, H,
     HP: tl.constexpr, ROWS: tl.constexpr, ACT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     rows, cols, inside, n, longest = _tile(lengths, B, H, HP, ROWS)
     at = rows * H + cols
+    step = _stride(B, H)
     W_h = _weights(W, 0, H, H, HP, PRECISION)
     h = tl.load(hs + at, mask=inside, other=0.0)
     a = tl.load(gates + at, mask=inside, other=0.0)
     for t in range(longest):
         ahead = inside & (t + 1 < n)
-        following = tl.load(gates + (t + 1) * B * H + at, mask=ahead, other=0.0)
+        following = tl.load(gates + (t + 1) * step + at, mask=ahead, other=0.0)
         new = _act(a + _dot(h, W_h, PRECISION), ACT)  # eq-rnn-state
         valid = t < n
-        tl.store(hs + (t + 1) * B * H + at, tl.where(valid, new, 0.0), mask=inside)
+        tl.store(hs + (t + 1) * step + at, tl.where(valid, new, 0.0), mask=inside)
         h = tl.where(valid, new, h)
         a = following
-    _wipe(hs + B * H + at, inside, B * H, longest, T, 1, H)
+    _wipe(hs + step + at, inside, step, longest, T, 1, H)
     tl.store(last + at, h, mask=inside)
 
 
-@triton.jit
+@compiled
 def rnn_backward(
     gates, W, hs, dhs, dlast, dfirst, lengths, T, B, H,
     HP: tl.constexpr, ROWS: tl.constexpr, ACT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     rows, cols, inside, n, longest = _tile(lengths, B, H, HP, ROWS)
     at = rows * H + cols
+    step = _stride(B, H)
     W_h = _transposed(W, 0, H, H, HP, PRECISION)
     dh = tl.load(dlast + at, mask=inside, other=0.0)
-    _wipe(gates + at, inside, B * H, longest, T, 1, H)
+    _wipe(gates + at, inside, step, longest, T, 1, H)
     for k in range(longest):
         t = longest - 1 - k
         valid = inside & (t < n)
-        y = tl.load(hs + (t + 1) * B * H + at, mask=valid, other=0.0)
-        dy = tl.load(dhs + t * B * H + at, mask=valid, other=0.0)
+        y = tl.load(hs + (t + 1) * step + at, mask=valid, other=0.0)
+        dy = tl.load(dhs + t * step + at, mask=valid, other=0.0)
         da = tl.where(valid, (dh + dy) * _slope(y, ACT), 0.0)
-        tl.store(gates + t * B * H + at, da, mask=inside)
+        tl.store(gates + t * step + at, da, mask=inside)
         dh = tl.where(t < n, _dot(da, W_h, PRECISION), dh)
     tl.store(dfirst + at, dh, mask=inside)
 
@@ -146,13 +166,14 @@ def rnn_backward(
 # -------------------------------------------------------------------------- LSTM
 
 
-@triton.jit
+@compiled
 def lstm_forward(
     gates, W, hs, cs, last_h, last_c, lengths, T, B, H,
     HP: tl.constexpr, ROWS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     rows, cols, inside, n, longest = _tile(lengths, B, H, HP, ROWS)
     at, wide = rows * H + cols, rows * 4 * H + cols
+    step = _stride(B, H)
     W_i = _weights(W, 0, H, 4 * H, HP, PRECISION)
     W_f = _weights(W, 1, H, 4 * H, HP, PRECISION)
     W_g = _weights(W, 2, H, 4 * H, HP, PRECISION)
@@ -164,8 +185,8 @@ def lstm_forward(
     ag = tl.load(gates + wide + 2 * H, mask=inside, other=0.0)
     ao = tl.load(gates + wide + 3 * H, mask=inside, other=0.0)
     for t in range(longest):
-        here = gates + t * B * 4 * H + wide
-        there = here + B * 4 * H
+        here = gates + t * step * 4 + wide
+        there = here + step * 4
         ahead = inside & (t + 1 < n)  # asked for now, needed a step later
         bi = tl.load(there, mask=ahead, other=0.0)
         bf = tl.load(there + H, mask=ahead, other=0.0)
@@ -182,41 +203,42 @@ def lstm_forward(
         new_c = f * c + i * g
         new_h = o * _tanh(new_c)
         valid = t < n
-        next_at = (t + 1) * B * H + at
-        tl.store(hs + next_at, tl.where(valid, new_h, 0.0), mask=inside)
-        tl.store(cs + next_at, tl.where(valid, new_c, 0.0), mask=inside)
+        after = (t + 1) * step
+        tl.store(hs + after + at, tl.where(valid, new_h, 0.0), mask=inside)
+        tl.store(cs + after + at, tl.where(valid, new_c, 0.0), mask=inside)
         h = tl.where(valid, new_h, h)
         c = tl.where(valid, new_c, c)
         ai, af, ag, ao = bi, bf, bg, bo
-    _wipe(hs + B * H + at, inside, B * H, longest, T, 1, H)
+    _wipe(hs + step + at, inside, step, longest, T, 1, H)
     tl.store(last_h + at, h, mask=inside)
     tl.store(last_c + at, c, mask=inside)
 
 
-@triton.jit
+@compiled
 def lstm_backward(
     gates, W, cs, dhs, dlast_h, dlast_c, dfirst_h, dfirst_c, lengths, T, B, H,
     HP: tl.constexpr, ROWS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     rows, cols, inside, n, longest = _tile(lengths, B, H, HP, ROWS)
     at, wide = rows * H + cols, rows * 4 * H + cols
+    step = _stride(B, H)
     W_i = _transposed(W, 0, H, 4 * H, HP, PRECISION)
     W_f = _transposed(W, 1, H, 4 * H, HP, PRECISION)
     W_g = _transposed(W, 2, H, 4 * H, HP, PRECISION)
     W_o = _transposed(W, 3, H, 4 * H, HP, PRECISION)
     dh = tl.load(dlast_h + at, mask=inside, other=0.0)
     dc = tl.load(dlast_c + at, mask=inside, other=0.0)
-    _wipe(gates + wide, inside, B * 4 * H, longest, T, 4, H)
+    _wipe(gates + wide, inside, step * 4, longest, T, 4, H)
     for k in range(longest):
         t = longest - 1 - k
-        here = gates + t * B * 4 * H + wide
+        here = gates + t * step * 4 + wide
         valid = inside & (t < n)
         i = tl.load(here, mask=valid, other=0.0)
         f = tl.load(here + H, mask=valid, other=0.0)
         g = tl.load(here + 2 * H, mask=valid, other=0.0)
         o = tl.load(here + 3 * H, mask=valid, other=0.0)
-        before = tl.load(cs + t * B * H + at, mask=valid, other=0.0)
-        dy = tl.load(dhs + t * B * H + at, mask=valid, other=0.0)
+        before = tl.load(cs + t * step + at, mask=valid, other=0.0)
+        dy = tl.load(dhs + t * step + at, mask=valid, other=0.0)
         s = _tanh(f * before + i * g)  # tanh of the cell, again
         u = dh + dy
         v = dc + u * o * (1 - s * s)
@@ -240,13 +262,14 @@ def lstm_backward(
 # --------------------------------------------------------------------------- GRU
 
 
-@triton.jit
+@compiled
 def gru_forward(
     gates, W, b_hn, inner, hs, last, lengths, T, B, H,
     HP: tl.constexpr, ROWS: tl.constexpr, AFTER: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     rows, cols, inside, n_steps, longest = _tile(lengths, B, H, HP, ROWS)
     at, wide = rows * H + cols, rows * 3 * H + cols
+    step = _stride(B, H)
     W_r = _weights(W, 0, H, 3 * H, HP, PRECISION)
     W_z = _weights(W, 1, H, 3 * H, HP, PRECISION)
     W_n = _weights(W, 2, H, 3 * H, HP, PRECISION)
@@ -257,8 +280,8 @@ def gru_forward(
     az = tl.load(gates + wide + H, mask=inside, other=0.0)
     an = tl.load(gates + wide + 2 * H, mask=inside, other=0.0)
     for t in range(longest):
-        here = gates + t * B * 3 * H + wide
-        there = here + B * 3 * H
+        here = gates + t * step * 3 + wide
+        there = here + step * 3
         ahead = inside & (t + 1 < n_steps)
         br = tl.load(there, mask=ahead, other=0.0)
         bz = tl.load(there + H, mask=ahead, other=0.0)
@@ -274,39 +297,40 @@ def gru_forward(
         tl.store(here, r, mask=inside)
         tl.store(here + H, z, mask=inside)
         tl.store(here + 2 * H, n, mask=inside)
-        tl.store(inner + t * B * H + at, q, mask=inside)
+        tl.store(inner + t * step + at, q, mask=inside)
         new = n + z * (h - n)
         valid = t < n_steps
-        tl.store(hs + (t + 1) * B * H + at, tl.where(valid, new, 0.0), mask=inside)
+        tl.store(hs + (t + 1) * step + at, tl.where(valid, new, 0.0), mask=inside)
         h = tl.where(valid, new, h)
         ar, az, an = br, bz, bn
-    _wipe(hs + B * H + at, inside, B * H, longest, T, 1, H)
-    _wipe(inner + at, inside, B * H, longest, T, 1, H)
+    _wipe(hs + step + at, inside, step, longest, T, 1, H)
+    _wipe(inner + at, inside, step, longest, T, 1, H)
     tl.store(last + at, h, mask=inside)
 
 
-@triton.jit
+@compiled
 def gru_backward(
     gates, W, inner, hs, dhs, dlast, dfirst, lengths, T, B, H,
     HP: tl.constexpr, ROWS: tl.constexpr, AFTER: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     rows, cols, inside, n_steps, longest = _tile(lengths, B, H, HP, ROWS)
     at, wide = rows * H + cols, rows * 3 * H + cols
+    step = _stride(B, H)
     W_r = _transposed(W, 0, H, 3 * H, HP, PRECISION)
     W_z = _transposed(W, 1, H, 3 * H, HP, PRECISION)
     W_n = _transposed(W, 2, H, 3 * H, HP, PRECISION)
     dh = tl.load(dlast + at, mask=inside, other=0.0)
-    _wipe(gates + wide, inside, B * 3 * H, longest, T, 3, H)
+    _wipe(gates + wide, inside, step * 3, longest, T, 3, H)
     for k in range(longest):
         t = longest - 1 - k
-        here = gates + t * B * 3 * H + wide
+        here = gates + t * step * 3 + wide
         valid = inside & (t < n_steps)
         r = tl.load(here, mask=valid, other=0.0)
         z = tl.load(here + H, mask=valid, other=0.0)
         n = tl.load(here + 2 * H, mask=valid, other=0.0)
-        q = tl.load(inner + t * B * H + at, mask=valid, other=0.0)
-        past = tl.load(hs + t * B * H + at, mask=valid, other=0.0)
-        dy = tl.load(dhs + t * B * H + at, mask=valid, other=0.0)
+        q = tl.load(inner + t * step + at, mask=valid, other=0.0)
+        past = tl.load(hs + t * step + at, mask=valid, other=0.0)
+        dy = tl.load(dhs + t * step + at, mask=valid, other=0.0)
         u = tl.where(valid, dh + dy, 0.0)
         dz = u * (past - n) * z * (1 - z)
         dn = u * (1 - z) * (1 - n * n)
@@ -314,7 +338,7 @@ def gru_backward(
         if AFTER:
             dr = dn * q * r * (1 - r)
             dq = dn * r
-            tl.store(inner + t * B * H + at, dq, mask=inside)
+            tl.store(inner + t * step + at, dq, mask=inside)
             du += _dot(dq, W_n, PRECISION)
         else:
             dq = _dot(dn, W_n, PRECISION)

@@ -8,6 +8,22 @@ from rnnlib.torch.kernels import cells
 ROWS = 16  # rows of the batch in a program: the least that a tensor core takes
 
 
+def shape(H):
+    """What a kernel is compiled for: sizes of its tile, threads, loads in flight.
+
+    With 4 warps of 32 threads the largest kernels need more registers than there are
+    and spill; with 3 stages the LSTM's backward loop needs more shared memory than an
+    H100 has. `rnnlib.torch.kernels.offline` shows both.
+    """
+    HP = max(16, triton.next_power_of_2(H))
+    return {
+        "HP": HP,
+        "ROWS": ROWS,
+        "num_warps": 4 if HP < 64 else 8,
+        "num_stages": 2,
+    }
+
+
 def fused(kind, x, W_xh, b_h, W_hh, b_hn, state, lengths, options):
     """Run a layer in one launch.
 
@@ -33,10 +49,13 @@ def fused(kind, x, W_xh, b_h, W_hh, b_hn, state, lengths, options):
     if lengths is None:
         lengths = torch.full((B,), T, dtype=torch.int32, device=x.device)
     lengths = lengths.to(device=x.device, dtype=torch.int32)
-    h0, c0 = (*state, None)[:2]
-    y, *after = _Fused.apply(
-        x.transpose(0, 1).float(), W_xh, b_h, W_hh, b_hn, h0, c0, lengths, kind, options
-    )
+    h0, c0 = (*(s.float() for s in state), None)[:2]
+    x = x.transpose(0, 1).float()
+    # Triton launches on the current device; autocast would narrow the gates as well.
+    with torch.cuda.device_of(x), torch.autocast(x.device.type, enabled=False):
+        y, *after = _Fused.apply(
+            x, W_xh, b_h, W_hh, b_hn, h0, c0, lengths, kind, options
+        )
     return y.transpose(0, 1), tuple(after[: len(state)])
 
 
@@ -53,7 +72,7 @@ class _Fused(torch.autograd.Function):
         ctx.kind, ctx.done = kind, False
         if options["PRECISION"] == "bf16" and triton.knobs.runtime.interpret:
             options = options | {"PRECISION": "bf16 by hand"}
-        options = options | {"HP": max(16, triton.next_power_of_2(H)), "ROWS": ROWS}
+        options = options | shape(H)
         ctx.options, grid = options, (triton.cdiv(B, ROWS),)
         sizes = lengths, T, B, H
         extra, outputs = (), (last,)
@@ -87,37 +106,42 @@ class _Fused(torch.autograd.Function):
                 "first one has put gradients in the place of the gates"
             )
         ctx.done = True
-        x, W_xh, W_hh, gates, hs, lengths, *extra = ctx.saved_tensors
-        T, B, I = x.shape  # noqa: E741
-        H = W_hh.shape[0]
-        grid, sizes = (triton.cdiv(B, ROWS),), (lengths, T, B, H)
-        dhs = dhs.contiguous()
-        dlast = [d.contiguous() for d in dlast]
-        dh0, dc0 = torch.empty_like(hs[0]), None
-        flat = gates.view(T * B, -1)
-        past = hs[:-1].view(T * B, H)
-        db_hn = None
-        if ctx.kind == "LSTM":
-            dc0 = torch.empty_like(dh0)
-            cells.lstm_backward[grid](
-                gates, W_hh, *extra, dhs, *dlast, dh0, dc0, *sizes, **ctx.options
-            )
-            dW_hh = past.T @ flat
-        elif ctx.kind == "GRU":
-            (inner,) = extra
-            cells.gru_backward[grid](
-                gates, W_hh, inner, hs, dhs, *dlast, dh0, *sizes, **ctx.options
-            )
-            q = inner.view(T * B, H)
-            after = ctx.options["AFTER"]
-            dW_n = past.T @ q if after else q.T @ flat[:, 2 * H :]
-            dW_hh = torch.cat([past.T @ flat[:, : 2 * H], dW_n], dim=1)
-            db_hn = q.sum(dim=0) if after else None
-        else:
-            cells.rnn_backward[grid](
-                gates, W_hh, hs, dhs, *dlast, dh0, *sizes, **ctx.options
-            )
-            dW_hh = past.T @ flat
-        dx = (flat @ W_xh.T).view(T, B, I)
-        dW_xh, db_h = x.view(T * B, I).T @ flat, flat.sum(dim=0)
-        return dx, dW_xh, db_h, dW_hh, db_hn, dh0, dc0, None, None, None
+        with torch.autocast(dhs.device.type, enabled=False):
+            return _backward(ctx, dhs, dlast)
+
+
+def _backward(ctx, dhs, dlast):
+    x, W_xh, W_hh, gates, hs, lengths, *extra = ctx.saved_tensors
+    T, B, I = x.shape  # noqa: E741
+    H = W_hh.shape[0]
+    grid, sizes = (triton.cdiv(B, ROWS),), (lengths, T, B, H)
+    dhs = dhs.contiguous()
+    dlast = [d.contiguous() for d in dlast]
+    dh0, dc0 = torch.empty_like(hs[0]), None
+    flat = gates.view(T * B, -1)
+    past = hs[:-1].view(T * B, H)
+    db_hn = None
+    if ctx.kind == "LSTM":
+        dc0 = torch.empty_like(dh0)
+        cells.lstm_backward[grid](
+            gates, W_hh, *extra, dhs, *dlast, dh0, dc0, *sizes, **ctx.options
+        )
+        dW_hh = past.T @ flat
+    elif ctx.kind == "GRU":
+        (inner,) = extra
+        cells.gru_backward[grid](
+            gates, W_hh, inner, hs, dhs, *dlast, dh0, *sizes, **ctx.options
+        )
+        q = inner.view(T * B, H)
+        after = ctx.options["AFTER"]
+        dW_n = past.T @ q if after else q.T @ flat[:, 2 * H :]
+        dW_hh = torch.cat([past.T @ flat[:, : 2 * H], dW_n], dim=1)
+        db_hn = q.sum(dim=0) if after else None
+    else:
+        cells.rnn_backward[grid](
+            gates, W_hh, hs, dhs, *dlast, dh0, *sizes, **ctx.options
+        )
+        dW_hh = past.T @ flat
+    dx = (flat @ W_xh.T).view(T, B, I)
+    dW_xh, db_h = x.view(T * B, I).T @ flat, flat.sum(dim=0)
+    return dx, dW_xh, db_h, dW_hh, db_hn, dh0, dc0, None, None, None

@@ -18,7 +18,7 @@ def _join(a1, b1, a2, b2):
     return a1 * a2, a2 * b1 + b2
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["T"])
 def _scan(
     a, b, h0, hs, T, F,
     STEPS: tl.constexpr, CHANNELS: tl.constexpr, BACK: tl.constexpr,
