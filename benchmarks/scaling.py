@@ -2,12 +2,17 @@
 
     python -m benchmarks.scaling               # a minute; writes results/scaling.json
     python -m benchmarks.scaling --realtime    # on a busy machine, as its root
+    python -m benchmarks.scaling --again       # writes results/scaling_again.json
+
+The second file is the same, measured once more: what differs between the two is no
+result.
 
 Three measurements on one machine. The bytes of an all-reduce, on the interface, and
 those that DistributedDataParallel adds up in an optimizer step, counted by a hook. The
 time of an all-reduce against its size. The time of a training step with `fit`, in one
-process and in two, in turn. A straight line through the second and the computing time
-of the third predict the step of two processes; the file says how well.
+process with one thread, in one with two, and in two processes, in turn. A straight line
+through the second and the computing time of the third predict the step of two
+processes; the file says how well.
 
 Without two GPUs the processes share the CPU and talk through gloo over the loopback
 interface. That is no cluster: there is no network between them, but they share the
@@ -174,11 +179,18 @@ def training(hidden, B, device, rounds):
     counted(part)
     del buckets[:]  # those of the first step may be cut in another way
     counted(part)
-    alone, side_by_side = fit(), fit()
+    alone, threads, side_by_side = fit(), fit(), fit()
     silent = fit(DistributedDataParallel, send_nothing)
     together = fit(DistributedDataParallel)
-    works = {
+
+    def with_threads():
+        torch.set_num_threads(world)
+        threads([batch] * repeats)
+        torch.set_num_threads(1)
+
+    works = {  # in an order in which threads that still spin have a core to do so
         "alone": lambda: rank == 0 and alone([batch] * repeats),
+        "two_threads": lambda: rank == 0 and with_threads(),
         "alone_half": lambda: rank == 0 and alone([half] * repeats),
         "side_by_side": lambda: side_by_side(part),  # each for itself
         "silent": lambda: silent(part),  # all but the messages
@@ -245,6 +257,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=12, help="of each measurement")
     parser.add_argument("--no-save", action="store_true", help="print only")
+    parser.add_argument("--again", action="store_true", help="to the second file")
     parser.add_argument("--smoke", action="store_true", help="seconds, nothing kept")
     parser.add_argument("--realtime", action="store_true", help="before all others")
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
@@ -286,7 +299,8 @@ def main():
             f"H {row['hidden']:3}, {row['batch']:3} rows: "
             f"{row['bytes_per_step'] / row['parameters']:.2f} "
             f"bytes a parameter in {len(row['buckets'])} messages; ms a step: alone "
-            f"{t['alone']:.1f}, half {t['alone_half']:.1f}, side by side "
+            f"{t['alone']:.1f}, 2 threads {t['two_threads']:.1f}, half "
+            f"{t['alone_half']:.1f}, side by side "
             f"{t['side_by_side']:.1f}, without messages {t['silent']:.1f}, "
             f"together {t['together']:.1f}, "
             f"predicted {1e3 * low:.1f} to {1e3 * high:.1f}"
@@ -306,9 +320,10 @@ def main():
         "training": found[2]["training"],
     }
     if not (args.no_save or args.smoke):
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps(result, indent=1) + "\n")
-        print(f"written: {RESULTS}")
+        file = RESULTS.with_stem("scaling_again") if args.again else RESULTS
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(result, indent=1) + "\n")
+        print(f"written: {file}")
 
 
 if __name__ == "__main__":
