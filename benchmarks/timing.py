@@ -7,7 +7,14 @@ import time
 import numpy as np
 
 
-def in_turn(functions, seconds=1.0, least=5):
+def stopwatch(f):
+    """Seconds that a call takes on the CPU's clock."""
+    begin = time.perf_counter()
+    f()
+    return time.perf_counter() - begin
+
+
+def in_turn(functions, seconds=1.0, least=5, warm=2, watch=stopwatch):
     """Median seconds of each function, called round and round.
 
     Parameters
@@ -17,6 +24,10 @@ def in_turn(functions, seconds=1.0, least=5):
         Total time to spend, roughly.
     least : int, default=5
         Rounds at the least.
+    warm : int, default=2
+        Calls of each before anything is measured.
+    watch : callable, default=stopwatch
+        ``watch(f)`` calls f and returns the seconds; another one for another clock.
 
     Returns
     -------
@@ -24,17 +35,15 @@ def in_turn(functions, seconds=1.0, least=5):
         Median and half the range between the quartiles, in seconds.
     """
     for f in functions.values():
-        f()
-        f()
+        for _ in range(warm):
+            f()
     times = {name: [] for name in functions}
     begin = time.perf_counter()
     while (
         time.perf_counter() - begin < seconds or len(next(iter(times.values()))) < least
     ):
         for name, f in functions.items():
-            t = time.perf_counter()
-            f()
-            times[name].append(time.perf_counter() - t)
+            times[name].append(watch(f))
     result = {}
     for name, values in times.items():
         low, median, high = np.percentile(values, [25, 50, 75])
@@ -50,6 +59,7 @@ def geometric_mean(values):
 def machine():
     """What the numbers were measured on."""
     import torch
+    from threadpoolctl import threadpool_info
 
     model = platform.processor() or platform.machine()
     if os.path.exists("/proc/cpuinfo"):
@@ -65,4 +75,7 @@ def machine():
         "numpy": np.__version__,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
+        "blas": sorted(
+            {i["architecture"] for i in threadpool_info() if "architecture" in i}
+        ),
     }

@@ -2,7 +2,8 @@
 
 `main` reads the arguments, runs the seeds that are not done yet, and writes the JSON.
 The rest is what a training on one CPU is made of: half the precision, a learning rate
-that falls, and weights small enough to ship.
+that falls, and weights small enough to ship. A training may be shared by several
+processes, which `torchrun` starts; the first of them measures and writes.
 """
 
 import argparse
@@ -14,16 +15,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import distributed
+from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks.timing import machine
 from rnnlib import checkpoint
+from rnnlib.torch.distributed import Shard, processes
 
 HERE = Path(__file__).parent
 RESULTS, WEIGHTS, RUNNING = HERE / "results", HERE / "weights", HERE / "running"
 SEEDS = (0, 1, 2)
+PATIENCE = 12 * 3600  # seconds to wait for the process that measures
 
 
-def main(name, doc, train, report):
+def main(name, doc, train, report, together=False):
     """Run an experiment from the command line.
 
     Parameters
@@ -40,7 +45,13 @@ def main(name, doc, train, report):
         whole path is run on next to nothing.
     report : callable
         ``report(records) -> dict``: what the JSON says beside the seeds; see `summary`.
+    together : bool, default=False
+        Whether several processes may train a seed together, started by ``torchrun``.
+        `train` then calls `share`, and what it returns matters in the first process
+        alone: that one writes. All need to see the same folder.
     """
+    if not together:
+        alone(name)
     parser = argparse.ArgumentParser(
         prog=f"python -m experiments.{name}", description=doc.splitlines()[0]
     )
@@ -55,26 +66,44 @@ def main(name, doc, train, report):
     )
     args = parser.parse_args()
     torch.set_num_threads(1)
-    if args.smoke:
-        with tempfile.TemporaryDirectory() as folder:
-            record, arrays = train(0, Path(folder), True)
+    with processes(PATIENCE) as (rank, world):
+        if args.smoke:
+            _smoke(train, report, rank)
+        else:
+            _seeds(name, train, args.seeds, rank, world)
+    if rank == 0 and not args.smoke:
+        _write(name, report)
+
+
+def _smoke(train, report, rank):
+    with tempfile.TemporaryDirectory() as folder:
+        record, arrays = train(0, Path(_agreed(folder)), True) or (None, None)
+        if rank == 0:
             checkpoint.save(Path(folder) / "smoke.safetensors", shipped(arrays))
             print(json.dumps(report([{"seed": 0} | record] * 2), indent=1))
-        return
+
+
+def _seeds(name, train, seeds, rank, world):
     running = RUNNING / name
     for folder in (RESULTS, WEIGHTS, running):
         folder.mkdir(parents=True, exist_ok=True)
-    for seed in args.seeds:
-        done = running / f"record{seed}.json"
-        if done.exists():
+    done = {seed: running / f"record{seed}.json" for seed in seeds}
+    for seed in _agreed([seed for seed, file in done.items() if not file.exists()]):
+        result = train(seed, running, False)
+        if rank:
             continue
-        record, arrays = train(seed, running, False)
+        record, arrays = result
         if arrays is not None:
             file = WEIGHTS / f"{name}-seed{seed}.safetensors"
             checkpoint.save(file, shipped(arrays))
         record = {"seed": seed, "when": time.strftime("%Y-%m-%d")} | record
-        done.write_text(json.dumps(record | {"machine": machine()}))
+        where = machine() | {"processes": world}
+        done[seed].write_text(json.dumps(record | {"machine": where}))
         print(json.dumps(record), flush=True)
+
+
+def _write(name, report):
+    running = RUNNING / name
     records = [running / f"record{seed}.json" for seed in SEEDS]
     if missing := [r.stem for r in records if not r.exists()]:
         print(f"not done yet: {', '.join(missing)}")
@@ -86,6 +115,39 @@ def main(name, doc, train, report):
     (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
     for file in running.glob("seed*"):  # checkpoints; the records may be used again
         file.unlink()
+
+
+def _agreed(value):
+    """What the first process says, in all of them."""
+    box = [value]
+    if distributed.is_initialized():
+        distributed.broadcast_object_list(box)
+    return box[0]
+
+
+def alone(name):
+    """Stop with a message if ``torchrun`` has started several of this experiment."""
+    if distributed.is_torchelastic_launched():
+        raise SystemExit(
+            f"experiments.{name} trains in one process; start it without torchrun"
+        )
+
+
+def share(model, batches):
+    """Model and batches as `fit` takes them, for one process or for one of several.
+
+    Returns
+    -------
+    model : nn.Module
+        In several processes, within DistributedDataParallel.
+    batches : re-iterable
+        Of them, the rows of this process.
+    rank : int
+    """
+    if not distributed.is_initialized() or distributed.get_world_size() == 1:
+        return model, batches, 0
+    rank, world = distributed.get_rank(), distributed.get_world_size()
+    return DistributedDataParallel(model), Shard(batches, rank, world), rank
 
 
 def summary(records, key):

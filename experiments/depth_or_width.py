@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.timing import machine
-from experiments._run import shipped
+from experiments import _run
 from rnnlib import checkpoint, data
 from rnnlib import numpy as rl
 from rnnlib.batches import Batches, StreamBatches
@@ -169,6 +169,7 @@ def measure(seeds, tuning_seeds, epochs, limit=None):
 
 
 def main():
+    _run.alone("depth_or_width")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--smoke", action="store_true", help="seconds, nothing kept")
     args = parser.parse_args()
@@ -186,7 +187,7 @@ def main():
     shapes, records, kept = measure(SEEDS, TUNING_SEEDS, epochs)
     for seed in SEEDS:
         file = f"depth_or_width-seed{seed}.safetensors"
-        checkpoint.save(weights / file, shipped(kept[seed]))
+        checkpoint.save(weights / file, _run.shipped(kept[seed]))
     result = {
         "task": "depth against width at equal parameters, two tasks on Shakespeare",
         "when": time.strftime("%Y-%m-%d"),

@@ -69,6 +69,7 @@ def train(task, seed, folder, limit=None):
 
 
 def main():
+    _run.alone("first_model")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--smoke", action="store_true", help="seconds, nothing kept")
     args = parser.parse_args()

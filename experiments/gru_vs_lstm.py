@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from benchmarks.timing import machine
-from experiments._run import shipped
+from experiments import _run
 from rnnlib import checkpoint, data, metrics
 from rnnlib import torch as rl
 from rnnlib.batches import Batches, StreamBatches
@@ -258,11 +258,12 @@ def run(seeds, folder, limit=None):
             )
     for seed, arrays in kept.items():
         file = folder / f"gru_vs_lstm-seed{seed}.safetensors"
-        checkpoint.save(file, shipped(arrays))
+        checkpoint.save(file, _run.shipped(arrays))
     return settings, records
 
 
 def main():
+    _run.alone("gru_vs_lstm")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--smoke", action="store_true", help="seconds, nothing kept")
     args = parser.parse_args()

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from benchmarks.timing import machine
+from experiments import _run
 from rnnlib import checkpoint, data
 from rnnlib import torch as rl
 from rnnlib.batches import StreamBatches
@@ -68,6 +69,7 @@ def train(ids, vocab_size, seed):
 
 
 def main():
+    _run.alone("lstm_units")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--smoke", action="store_true", help="seconds, nothing kept")
     args = parser.parse_args()

@@ -2,6 +2,7 @@
 
     python -m experiments.text_generation            # 3 seeds, 20 minutes each
     python -m experiments.text_generation --smoke    # seconds, nothing kept
+    torchrun --nproc-per-node=2 -m experiments.text_generation    # 10 streams each
 
 Embedding(V, 64) - LSTM(64, 320) - Residual(Dropout - LSTM(320, 320)) - Dropout -
 Dense(320, V): as many parameters as may be shipped in half precision. The text is raw,
@@ -273,13 +274,17 @@ def name_costs(costs, text, known):
 
 
 def train(seed, folder, smoke):
-    """Train one seed, measure it as it is shipped; returns its record and weights."""
+    """Train one seed, measure it as it is shipped; returns its record and weights.
+
+    Several processes train together; the first measures, the others return None.
+    """
     ids, vocabulary = texts(smoke)
-    torch.manual_seed(seed)  # of the dropout
     hidden = 32 if smoke else HIDDEN
     model = build(len(vocabulary), seed, hidden)
     epochs = 1 if smoke else EPOCHS
     batches = Renamed(training_plays(smoke), vocabulary, seed)
+    shared, part, rank = _run.share(model, batches)
+    torch.manual_seed(seed + 1000 * rank)  # dropout: other rows, other masks
     matrices = [p for p in model.parameters() if p.ndim > 1]
     biases = [p for p in model.parameters() if p.ndim == 1]
     optimizer = torch.optim.AdamW(
@@ -291,8 +296,8 @@ def train(seed, folder, smoke):
     _run.falling(optimizer, steps=len(batches) * epochs, warmup=200)
     with _run.mixed():
         history = rl.fit(
-            model,
-            batches,
+            shared,
+            part,
             loss=rl.cross_entropy,
             optimizer=optimizer,
             epochs=epochs,
@@ -303,8 +308,9 @@ def train(seed, folder, smoke):
             checkpoint=folder / f"seed{seed}.safetensors",
             resume=True,
         )
+    if rank:
+        return None
     _run.as_shipped(model)
-
     record = {
         "parameters": sum(p.numel() for p in model.parameters()),
         "train_seconds": sum(history.seconds),
@@ -419,4 +425,4 @@ def report(records):
 
 
 if __name__ == "__main__":
-    _run.main(NAME, __doc__, train, report)
+    _run.main(NAME, __doc__, train, report, together=True)

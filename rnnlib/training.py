@@ -133,6 +133,9 @@ class Engine:
         name, facts a dict that JSON can hold.
     load : callable
         ``(arrays, facts)``: takes back what ``save`` gave.
+    first : bool
+        Whether this process writes the checkpoint and draws the bar; of several that
+        train one model together, one does.
     """
 
     name: str
@@ -140,6 +143,7 @@ class Engine:
     evaluate: callable
     save: callable
     load: callable
+    first: bool = True
 
 
 def check_settings(owner, lr, momentum=0.0, betas=(0.0, 0.0), eps=1.0):
@@ -232,7 +236,7 @@ def fit(
     history = History()
     if resume and Path(checkpoint).exists():
         history = _resume(engine, checkpoint)
-    bar = _bar(batches, epochs, len(history.loss), progress)
+    bar = _bar(batches, epochs, len(history.loss), progress and engine.first)
     try:
         for epoch in range(len(history.loss), epochs):
             if hasattr(batches, "set_epoch"):
@@ -244,6 +248,8 @@ def fit(
                 history.val_loss.append(engine.evaluate(validate))
             if checkpoint is not None:
                 arrays, facts = engine.save()
+                if not engine.first:
+                    continue
                 facts |= {"by": engine.name, "history": asdict(history)}
                 files.save(checkpoint, arrays, {"fit": json.dumps(facts)})
     finally:

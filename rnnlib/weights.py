@@ -5,18 +5,21 @@ the same numbers, bit for bit. `from_torch`, `from_keras` and `from_onnx` turn o
 libraries' parameters into a state dict of ours. None of those libraries is imported:
 the functions only look at names and arrays.
 
-======  ==========================================================  ==========
-layer   parameters                                                  gate order
-======  ==========================================================  ==========
-RNN     ``W_xh (I,H)  W_hh (H,H)  b_h (H,)``
-LSTM    ``W_xh (I,4H)  W_hh (H,4H)  b_h (4H,)``                     i f g o
-GRU     ``W_xh (I,3H)  W_hh (H,3H)  b_h (3H,)  [b_hn (H,)]``        r z n
-======  ==========================================================  ==========
+=======  ==========================================================  ==========
+layer    parameters                                                  gate order
+=======  ==========================================================  ==========
+RNN      ``W_xh (I,H)  W_hh (H,H)  b_h (H,)``
+LSTM     ``W_xh (I,4H)  W_hh (H,4H)  b_h (4H,)``                     i f g o
+GRU      ``W_xh (I,3H)  W_hh (H,3H)  b_h (3H,)  [b_hn (H,)]``        r z n
+MinGRU   ``W_xh (I,2H)  b_h (2H,)``                                  z n
+MinLSTM  ``W_xh (I,3H)  b_h (3H,)``                                  i f g
+=======  ==========================================================  ==========
 """
 
 import numpy as np
 
-GATES = {"RNN": "h", "LSTM": "ifgo", "GRU": "rzn"}
+GATES = {"RNN": "h", "LSTM": "ifgo", "GRU": "rzn", "MinGRU": "zn", "MinLSTM": "ifg"}
+WITHOUT_STATE = ("MinGRU", "MinLSTM")  # whose gates do not look at the state
 
 # The same gates in the order in which others store them, by our letters.
 _KERAS = {"RNN": "h", "LSTM": "ifgo", "GRU": "zrn"}
@@ -28,7 +31,7 @@ def shapes(kind, input_size, hidden_size, reset_after=True):
 
     Parameters
     ----------
-    kind : {"RNN", "LSTM", "GRU"}
+    kind : {"RNN", "LSTM", "GRU", "MinGRU", "MinLSTM"}
     input_size, hidden_size : int
         I and H.
     reset_after : bool, default=True
@@ -49,6 +52,8 @@ def shapes(kind, input_size, hidden_size, reset_after=True):
         "W_hh": (hidden_size, width),
         "b_h": (width,),
     }
+    if kind in WITHOUT_STATE:
+        del table["W_hh"]
     if kind == "GRU" and reset_after:
         table["b_hn"] = (hidden_size,)
     return table
@@ -103,7 +108,7 @@ def initial(kind, rng, input_size, hidden_size, reset_after=True):
 
     Parameters
     ----------
-    kind : {"RNN", "LSTM", "GRU"}
+    kind : {"RNN", "LSTM", "GRU", "MinGRU", "MinLSTM"}
     rng : numpy.random.Generator
     input_size, hidden_size : int
         I and H.
@@ -117,13 +122,12 @@ def initial(kind, rng, input_size, hidden_size, reset_after=True):
     """
     gates = GATES[kind]
     table = shapes(kind, input_size, hidden_size, reset_after)
-    values = {
-        "W_xh": np.hstack([glorot(rng, input_size, hidden_size) for _ in gates]),
-        "W_hh": np.hstack([orthogonal(rng, hidden_size) for _ in gates]),
-    }
+    values = {"W_xh": np.hstack([glorot(rng, input_size, hidden_size) for _ in gates])}
+    if "W_hh" in table:
+        values["W_hh"] = np.hstack([orthogonal(rng, hidden_size) for _ in gates])
     for name in table.keys() - values.keys():
         values[name] = np.zeros(table[name])
-    if kind == "LSTM":
+    if kind in ("LSTM", "MinLSTM"):
         values["b_h"][hidden_size : 2 * hidden_size] = 1.0
     return {name: values[name] for name in table}
 

@@ -1,8 +1,19 @@
 """What the tests share; `tests.engines` holds the helpers."""
 
+import importlib.util
+import os
+
 import pytest
 
 from tests.engines import Engine
+
+if importlib.util.find_spec("torch"):
+    import torch
+
+    if not torch.cuda.is_available():  # read when the kernels are imported
+        os.environ.setdefault("TRITON_INTERPRET", "1")
+    # Triton 3.9 warns when nobody says whether a * b + c may be one operation.
+    os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
 
 
 def pytest_runtest_setup(item):

@@ -13,7 +13,11 @@ KINDS = {
     "LSTM": ("LSTM", {}),
     "GRU": ("GRU", {"reset_after": True}),
     "GRU-reset-before": ("GRU", {"reset_after": False}),
+    "MinGRU": ("MinGRU", {}),
+    "MinLSTM": ("MinLSTM", {}),
+    "StateSpace": ("StateSpace", {"state_size": 2}),
 }
+SCANS = ("MinGRU", "MinLSTM", "StateSpace")  # kinds that are linear in the state
 NATIVE = ("RNN-tanh", "RNN-relu", "LSTM", "GRU")  # kinds that torch has a kernel for
 B, T, I, H = 3, 4, 3, 4  # noqa: E741
 LENGTHS = np.array([2, 4, 1])  # unsorted
@@ -55,7 +59,8 @@ def initial_state(kind, direction="forward", dtype="float64", rows=B, seed=2):
     rng = np.random.default_rng(seed)
 
     def one():
-        h, c = rng.standard_normal((2, rows, H)).astype(dtype)
+        width = 2 * H if kind == "StateSpace" else H
+        h, c = rng.standard_normal((2, rows, width)).astype(dtype)
         return (h, c) if kind == "LSTM" else h
 
     return (one(), one()) if direction == "both" else one()

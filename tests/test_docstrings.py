@@ -3,7 +3,7 @@
 import ast
 import dataclasses
 import doctest
-import importlib
+import importlib.util
 import inspect
 import pkgutil
 import re
@@ -21,6 +21,7 @@ MODULES = [
     importlib.import_module(name)
     for _, name, _ in pkgutil.walk_packages(rnnlib.__path__, "rnnlib.")
     if not name.endswith("__main__")
+    and (importlib.util.find_spec("triton") or ".kernels." not in name)
 ]
 # What readers call: its docstrings have sections. The rest serves the library itself.
 API = (

@@ -1,6 +1,7 @@
 """Every experiment's whole path runs in seconds; its stored results fit its weights."""
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,14 @@ def test_the_smoke_run_goes_through_and_leaves_nothing(name):
     assert result.returncode == 0, result.stderr
     after = {p: p.stat().st_mtime_ns for p in (ROOT / "experiments").rglob("*.json")}
     assert before == after
+
+
+@pytest.mark.parametrize("name", sorted({*TRAININGS} - {"text_generation"}))
+def test_a_training_of_one_process_refuses_torchrun(name, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "a sign of torchrun")
+    monkeypatch.setattr(sys, "argv", [name, "--smoke"])
+    with pytest.raises(SystemExit, match=f"experiments.{name} trains in one process;"):
+        runpy.run_path(str(ROOT / "experiments" / f"{name}.py"), run_name="__main__")
 
 
 @pytest.mark.parametrize("name", TRAININGS)
@@ -144,4 +153,15 @@ def test_a_run_skips_what_is_done(killed, tmp_path, monkeypatch, capsys):
 def test_the_cpu_benchmark_prints_its_table():
     result = run("benchmarks.cpu", "--seconds", "0", "--layers", "RNN", "--no-save")
     assert result.returncode == 0, result.stderr
-    assert "RNN   geometric mean of the ratios: forward" in result.stdout
+    assert "RNN: geometric means" in result.stdout
+
+
+def test_the_benchmark_of_scans_prints_its_table():
+    result = run("benchmarks.scan", "--seconds", "0", "--longest", "16", "--no-save")
+    assert result.returncode == 0, result.stderr
+    for layer in (
+        "GRU torch torch.nn",
+        "MinGRU numpy chunked",
+        "StateSpace torch loop",
+    ):
+        assert layer in result.stdout

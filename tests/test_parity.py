@@ -19,6 +19,7 @@ from tests.engines import (
     KINDS,
     LENGTHS,
     NATIVE,
+    SCANS,
     B,
     Engine,
     H,
@@ -36,12 +37,14 @@ NUMPY = Engine("numpy")
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
 RAGGED = {"full": None, "ragged": LENGTHS}
 DIRECTIONS = ["forward", "reverse", "both"]
+CELLS = [kind for kind in KINDS if kind not in SCANS]
 WAYS = [
     pytest.param(kind, impl, device, marks=[pytest.mark.gpu] * (device == "cuda"))
     for device in ("torch", "cuda")
     for kind in KINDS
-    for impl in ("loop", "native")
-    if impl == "loop" or kind in NATIVE
+    for impl in ("loop", "native", "chunked", "numpy")
+    if kind in {"loop": KINDS, "native": NATIVE, "chunked": SCANS}.get(impl, CELLS)
+    if device == "torch" or impl != "numpy"
 ]
 
 
@@ -80,7 +83,17 @@ def test_both_engines_have_the_same_signatures(name):
     assert ours == parameters(getattr(rnnlib.torch, name))
 
 
-CALLED = ["RNN", "LSTM", "GRU", "Bidirectional", "Residual", "Sequential"]
+CALLED = [
+    "RNN",
+    "LSTM",
+    "GRU",
+    "MinGRU",
+    "MinLSTM",
+    "StateSpace",
+    "Bidirectional",
+    "Residual",
+    "Sequential",
+]
 
 
 @pytest.mark.parametrize("name", [*CALLED, "Attention", "EncoderDecoder"])

@@ -41,11 +41,12 @@ def test_initial_values_are_glorot_orthogonal_and_zero(kind):
     for W in np.split(values["W_xh"], len(gates), axis=1):
         assert 0.98 * limit < np.abs(W).max() < limit
         assert W.std() == pytest.approx(limit / np.sqrt(3), rel=0.05)
-    for W in np.split(values["W_hh"], len(gates), axis=1):
-        close(W.T @ W, np.eye(40))
+    if "W_hh" in values:
+        for W in np.split(values["W_hh"], len(gates), axis=1):
+            close(W.T @ W, np.eye(40))
     b = dict(zip(gates, np.split(values["b_h"], len(gates)), strict=True))
     for gate, bias in b.items():
-        assert (bias == (kind == "LSTM" and gate == "f")).all()
+        assert (bias == ("LSTM" in kind and gate == "f")).all()
 
 
 def test_orthogonal_matrices_have_no_preferred_sign():

@@ -11,7 +11,7 @@ from rnnlib.numpy.encoder_decoder import EncoderDecoder
 from rnnlib.numpy.layers import Dense, Dropout, Embedding, LayerNorm
 from rnnlib.numpy.losses import cross_entropy, mse
 from rnnlib.numpy.optim import SGD, Adam, clip_grad_norm
-from rnnlib.numpy.recurrent import GRU, LSTM, RNN
+from rnnlib.numpy.recurrent import GRU, LSTM, RNN, MinGRU, MinLSTM, StateSpace
 from rnnlib.numpy.train import evaluate, fit
 
 __all__ = [
@@ -27,8 +27,11 @@ __all__ = [
     "Embedding",
     "EncoderDecoder",
     "LayerNorm",
+    "MinGRU",
+    "MinLSTM",
     "Residual",
     "Sequential",
+    "StateSpace",
     "clip_grad_norm",
     "cross_entropy",
     "ctc_loss",

@@ -65,6 +65,25 @@ def d_tanh(y, out=None):
     return np.subtract(1, d, out=d)
 
 
+def softplus(x):
+    """``log(1 + exp(x))``, elementwise, without overflow; its slope is `sigmoid`.
+
+    Parameters
+    ----------
+    x : ndarray of any shape
+
+    Returns
+    -------
+    ndarray of the shape of ``x``, above 0
+
+    Examples
+    --------
+    >>> softplus(np.array([-1000.0, 0.0, 1000.0]))
+    array([0.00000000e+00, 6.93147181e-01, 1.00000000e+03])
+    """
+    return np.logaddexp(0, x, dtype=x.dtype)
+
+
 def relu(x, out=None):
     """``max(x, 0)``, elementwise.
 

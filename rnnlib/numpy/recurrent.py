@@ -1,8 +1,8 @@
-"""RNN, LSTM and GRU as layers: what stands around their inner functions.
+"""The recurrent layers: what stands around their inner functions.
 
-The inner functions (`rnnlib.numpy.rnn`, ``lstm``, ``gru``) read time-major arrays
-forwards. Checks, lengths, directions, the returned state and reused memory are dealt
-with here, once for all three.
+The inner functions (`rnnlib.numpy.rnn`, ``lstm``, ``gru``, ``scan``) read time-major
+arrays forwards. Checks, lengths, directions, the returned state and reused memory are
+dealt with here, once for all.
 """
 
 import numpy as np
@@ -13,10 +13,18 @@ from rnnlib.numpy.gru import gru_backward, gru_forward
 from rnnlib.numpy.layers import Leaf
 from rnnlib.numpy.lstm import lstm_backward, lstm_forward
 from rnnlib.numpy.rnn import rnn_backward, rnn_forward
+from rnnlib.numpy.scan import (
+    mingru_backward,
+    mingru_forward,
+    minlstm_backward,
+    minlstm_forward,
+    state_space_backward,
+    state_space_forward,
+)
 from rnnlib.numpy.workspace import Workspace
 
 
-class _TimeMajor:
+class TimeMajor:
     """The way from (B, T, ·) to the (T, B, ·) of the inner functions, and back.
 
     Rows are sorted by length and, for a reversed pass, each row's valid steps are
@@ -74,13 +82,21 @@ class _TimeMajor:
             return self.undo_rows(hs[self.lengths, np.arange(hs.shape[1])])
         return hs[-1].copy()
 
+    def add_last(self, dhs, dh):
+        """Add dh (B, H), in the caller's order, at each row's last valid step."""
+        steps = self.lengths - 1 if self.ragged else -1
+        dhs[steps, np.arange(dhs.shape[1])] += self.rows(dh)
+
 
 class Recurrent(specs.RecurrentSpec, Leaf):
-    """What RNN, LSTM and GRU do around their inner functions."""
+    """What the recurrent layers do around their inner functions."""
 
     def __init__(self):
         super().__init__()
         self._workspace = Workspace()
+
+    def _choose(self):
+        return "numpy"  # the one way there is
 
     def __call__(self, x, state=None, lengths=None):
         self._check("x", x, ("B", "T", self.input_size))
@@ -88,11 +104,12 @@ class Recurrent(specs.RecurrentSpec, Leaf):
         if lengths is not None:
             lengths = check_lengths(self, lengths, B, T)
         if state is None:
-            zeros = np.zeros((B, self.hidden_size), self.dtype)
+            zeros = np.zeros((B, self.state_width), self.dtype)
             state = (zeros,) * len(self.states)
         else:
             state = self.check_state(state, B)
-        tm = _TimeMajor(B, T, lengths, self.reverse)
+        self.last_impl = self._choose()
+        tm = TimeMajor(B, T, lengths, self.reverse)
         x = tm(x, out=self._workspace("x", (T, B, self.input_size), x.dtype))
         *sequences, cache = self._forward(
             x,
@@ -101,10 +118,11 @@ class Recurrent(specs.RecurrentSpec, Leaf):
             active=tm.active,
             empty=self._workspace,
         )
-        after = tuple(tm.last(s) for s in sequences)
-        y = tm.undo(sequences[0][1:]) if self.return_sequences else after[0].copy()
+        # The states; before them the outputs, where these are not the first state.
+        ys, after = sequences[0], sequences[-len(self.states) :]
+        after = tuple(tm.last(s) for s in after)
+        y = tm.undo(ys[1:]) if self.return_sequences else tm.last(ys)
         self._cache = tm, cache, (T, B), y.shape
-        self.last_impl = "numpy"
         return y, after if len(after) > 1 else after[0]
 
     def backward(self, dy, dstate=None):
@@ -124,17 +142,16 @@ class Recurrent(specs.RecurrentSpec, Leaf):
         """
         tm, cache, (T, B), shape = self._take_cache()
         self._check("dy", dy, shape)
-        H = self.hidden_size
         if dstate is None:
-            zeros = np.zeros((B, H), self.dtype)
+            zeros = np.zeros((B, self.state_width), self.dtype)
             dstate = (zeros,) * len(self.states)
         else:
             dstate = self.check_state(dstate, B, name="dstate")
         if self.return_sequences:
-            dhs = tm(dy, out=self._workspace("dhs", (T, B, H), dy.dtype))
+            dhs = tm(dy, out=self._workspace("dhs", (T, B, dy.shape[2]), dy.dtype))
         else:
-            dhs = np.zeros((T, B, H), self.dtype)
-            dstate = (dstate[0] + dy, *dstate[1:])
+            dhs = np.zeros((T, *dy.shape), self.dtype)
+            tm.add_last(dhs, dy)
         dx, *before, grads = self._backward(dhs, *map(tm.rows, dstate), cache)
         self.grads = {name: grads[name] for name in self.params}
         before = tuple(map(tm.undo_rows, before))
@@ -158,3 +175,34 @@ class LSTM(specs.LSTMSpec, Recurrent):
 class GRU(specs.GRUSpec, Recurrent):
     __doc__ = specs.GRUSpec.__doc__
     _forward, _backward = staticmethod(gru_forward), staticmethod(gru_backward)
+
+
+class Scan(Recurrent):
+    """A layer computed by a scan: step by step, or in stretches side by side."""
+
+    impls = ("auto", "loop", "chunked")
+
+    def _choose(self):
+        return "loop" if self.impl == "auto" else self.impl
+
+    def _forward(self, x, *args, **kwargs):
+        chunk = self._stretch(len(x))
+        return self._forward_of(x, *args, chunk=chunk, **kwargs)
+
+
+class MinGRU(specs.MinGRUSpec, Scan):
+    __doc__ = specs.MinGRUSpec.__doc__
+    _forward_of = staticmethod(mingru_forward)
+    _backward = staticmethod(mingru_backward)
+
+
+class MinLSTM(specs.MinLSTMSpec, Scan):
+    __doc__ = specs.MinLSTMSpec.__doc__
+    _forward_of = staticmethod(minlstm_forward)
+    _backward = staticmethod(minlstm_backward)
+
+
+class StateSpace(specs.StateSpaceSpec, Scan):
+    __doc__ = specs.StateSpaceSpec.__doc__
+    _forward_of = staticmethod(state_space_forward)
+    _backward = staticmethod(state_space_backward)

@@ -19,6 +19,7 @@ from rnnlib.specs.recurrent import (
     RecurrentSpec,
     RNNSpec,
 )
+from rnnlib.specs.scan import MinGRUSpec, MinLSTMSpec, StateSpaceSpec
 
 __all__ = [
     "AttentionSpec",
@@ -30,8 +31,11 @@ __all__ = [
     "GRUSpec",
     "LSTMSpec",
     "LayerNormSpec",
+    "MinGRUSpec",
+    "MinLSTMSpec",
     "RNNSpec",
     "RecurrentSpec",
     "ResidualSpec",
     "SequentialSpec",
+    "StateSpaceSpec",
 ]

@@ -43,6 +43,11 @@ class RecurrentSpec(Spec):
         )
 
     @property
+    def state_width(self):
+        """Numbers in each part of one row's state."""
+        return self.hidden_size
+
+    @property
     def reads_backwards(self):
         """Whether it reads from the last step to the first."""
         return self.reverse
@@ -64,7 +69,7 @@ class RecurrentSpec(Spec):
         else:
             check_pair(self, name, state, "(h, c)")
         for part, array in zip(self.states, state, strict=True):
-            self._check(f"{name} {part}", array, (B, self.hidden_size))
+            self._check(f"{name} {part}", array, (B, self.state_width))
         return tuple(state)
 
 
@@ -89,7 +94,9 @@ class RNNSpec(RecurrentSpec):
         ``x[:, t]``; the returned state is the one after the first step was read.
     impl : str, default="auto"
         torch: "loop" (the equations in Python, under autograd), "native" (ATen, oneDNN,
-        cuDNN) or "auto" (native where it exists); ``last_impl`` names what ran.
+        cuDNN), "numpy" (the loops of `rnnlib.numpy`, on a CPU), "fused" (our own kernel
+        on a GPU) or "auto" (the fastest one measured); ``last_impl`` names what ran.
+        "numpy" and "fused" know first derivatives only.
         NumPy has one way to compute and takes only "auto".
     seed : int, optional
         Of the initial values: W_xh Glorot uniform, W_hh orthogonal, b_h zero.

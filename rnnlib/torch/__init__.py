@@ -18,6 +18,7 @@ from rnnlib.torch.functional import (
 )
 from rnnlib.torch.layers import Dense, Dropout, Embedding, LayerNorm
 from rnnlib.torch.recurrent import GRU, LSTM, RNN
+from rnnlib.torch.scan import MinGRU, MinLSTM, StateSpace
 from rnnlib.torch.train import SGD, Adam, clip_grad_norm, evaluate, fit
 
 __all__ = [
@@ -33,8 +34,11 @@ __all__ = [
     "Embedding",
     "EncoderDecoder",
     "LayerNorm",
+    "MinGRU",
+    "MinLSTM",
     "Residual",
     "Sequential",
+    "StateSpace",
     "clip_grad_norm",
     "cross_entropy",
     "ctc_loss",

@@ -1,24 +1,27 @@
-"""RNN, LSTM and GRU for torch, computed in one of two ways.
+"""RNN, LSTM and GRU for torch, computed in one of four ways; "auto" picks one.
 
 ``impl="loop"`` is the equations, one step after another, under autograd: to read, to
 change, to check against. ``impl="native"`` hands our one-bias parameters to the kernels
-behind ``torch.nn``: ATen and oneDNN on a CPU, cuDNN on a GPU.
+behind ``torch.nn``: ATen and oneDNN on a CPU, cuDNN on a GPU. ``impl="numpy"`` runs the
+loops of the NumPy engine on a CPU (`rnnlib.torch.kernels.cpu`), ``impl="fused"`` a
+kernel of our own on a GPU (`rnnlib.torch.kernels`).
 """
 
 import torch
 from torch import _VF
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnlib import specs
 from rnnlib.checks import check_lengths
+from rnnlib.torch import kernels
 from rnnlib.torch.functional import ACTIVATIONS
+from rnnlib.torch.kernels import cpu
 from rnnlib.torch.layers import Layer
 
 
 class Recurrent(specs.RecurrentSpec, Layer):
     """What RNN, LSTM and GRU share: checks, directions, lengths, the choice of impl."""
 
-    impls = ("auto", "loop", "native")
+    impls = ("auto", "loop", "native", "numpy", "fused")
 
     def native_gap(self):
         """Why torch has no kernel for this layer, or None if it has one."""
@@ -31,25 +34,67 @@ class Recurrent(specs.RecurrentSpec, Layer):
             lengths = torch.from_numpy(check_lengths(self, lengths, B, T))
             lengths = None if bool((lengths == T).all()) else lengths
         if state is None:
-            state = (x.new_zeros(B, self.hidden_size),) * len(self.states)
+            state = (x.new_zeros(B, self.state_width),) * len(self.states)
         else:
             state = self.check_state(state, B)
-        gap = self.native_gap()
-        impl = self.impl
-        if impl == "auto":
-            impl = "loop" if gap else "native"
-        if impl == "native" and gap:
-            raise ValueError(f"{self}: impl='native' is not possible: {gap}")
+        impl = self._choose(x)
         if self.reverse:
             x = _turn(x, lengths)
-        run = self._loop if impl == "loop" else self._native
-        y, state = run(x, state, lengths)
-        if self.reverse:
-            y = _turn(y, lengths)
+        y, state = getattr(self, f"_{impl}")(x, state, lengths)
         self.last_impl = impl
         if not self.return_sequences:
-            y = state[0]
+            last = T - 1 if lengths is None else lengths.to(y.device) - 1
+            y = y[torch.arange(B, device=y.device), last]
+        elif self.reverse:
+            y = _turn(y, lengths)
         return y, state if len(state) > 1 else state[0]
+
+    def _choose(self, x):
+        """How to compute: the name of a method, without its underscore."""
+        if self.impl == "auto":
+            return self._auto(x)
+        gap = None
+        if self.impl == "native":
+            gap = self.native_gap()
+        elif self.impl == "numpy":
+            gap = cpu.gap(x, self.parameters())
+        elif self.impl == "fused":
+            gap = kernels.gap(x, self.hidden_size)
+        if gap:
+            raise ValueError(f"{self}: impl={self.impl!r} is not possible: {gap}")
+        return self.impl
+
+    def _auto(self, x):
+        """What was measured to be fastest; on a GPU nothing is measured yet."""
+        native = self.native_gap() is None
+        if x.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
+            way = cpu.fastest(self.kind, x.shape[1], self.hidden_size, native)
+            if way != "numpy" or not cpu.gap(x, self.parameters()):
+                return way
+        return "native" if native else "loop"
+
+    def _numpy(self, x, state, lengths):
+        options = {"activation": self.activation} if self.kind == "RNN" else {}
+        params = dict(self.named_parameters())
+        return cpu.run(self.kind, x, state, lengths, params, options)
+
+    def _fused(self, x, state, lengths):
+        from rnnlib.torch.kernels.function import fused  # needs Triton
+
+        options = {"PRECISION": kernels.precision_now(x.device)}
+        if self.kind == "RNN":
+            options["ACT"] = self.activation
+        return fused(
+            self.kind,
+            x if lengths is None else self._without_padding(x, lengths),
+            self.W_xh,
+            self.b_h,
+            self.W_hh,
+            getattr(self, "b_hn", None),
+            state,
+            lengths,
+            options,
+        )
 
     def _loop(self, x, state, lengths):
         """One step after another; a row that is over keeps its state and puts out 0."""
@@ -61,8 +106,9 @@ class Recurrent(specs.RecurrentSpec, Layer):
             x = torch.where(valid, x, 0)  # a NaN in the padding has a NaN gradient
         a = x @ self.W_xh + self.b_h  # every step's input share in one product
         ys = []
-        for t in range(T):
-            new = self._step(a[:, t], *state)
+        # unbind, because the gradient of a[:, t] would be as large as a, at every step
+        for t, a_t in enumerate(a.unbind(1)):
+            new = self._step(a_t, *state)
             y = new[0]
             if valid is not None:
                 v = valid[:, t]
@@ -75,38 +121,45 @@ class Recurrent(specs.RecurrentSpec, Layer):
         return torch.stack(ys, dim=1), state
 
     def _native(self, x, state, lengths):
-        """torch's kernel: weights transposed, our one bias and a zero one."""
-        weights = [self.W_xh.T, self.W_hh.T, self.b_h, self._recurrent_bias()]
+        """torch's kernel: weights transposed, our one bias and a zero one.
+
+        Of a ragged batch it computes the padding too, which is faster than its way
+        around the padding (`pack_padded_sequence`) on any device, and zeros it.
+        """
+        W_ih = self.W_xh.T
+        if lengths is not None:
+            x = self._without_padding(x, lengths)
+            over = torch.arange(x.shape[1]) >= lengths[:, None]
+            over = over.to(x.device)[..., None]  # (B, T, 1)
+            x, W_ih = self._hold(x, W_ih, over)
+        weights = [W_ih, self.W_hh.T, self.b_h, self._recurrent_bias()]
+        weights = _in_one_piece(weights) if x.is_cuda else weights  # as cuDNN has them
         hx = tuple(s[None] for s in state)
-        hx = hx if len(hx) > 1 else hx[0]
-        # has_biases, num_layers, dropout, train, bidirectional. "train" only asks cuDNN
-        # to keep what a backward pass needs, which eval mode may need too.
-        options = (True, 1, 0.0, torch.is_grad_enabled(), False)
+        # has_biases, num_layers, dropout, train, bidirectional, batch_first. "train"
+        # only asks cuDNN to keep what a backward pass needs, which eval mode may need.
+        options = (True, 1, 0.0, torch.is_grad_enabled(), False, True)
         kernel = getattr(_VF, self._kernel())
-        if lengths is None:
-            y, *state = kernel(x, hx, weights, *options, True)  # batch_first
-        else:
-            packed = pack_padded_sequence(
-                x, lengths, batch_first=True, enforce_sorted=False
-            )
-            order = packed.sorted_indices
-            hx = (
-                tuple(s[:, order] for s in hx)
-                if isinstance(hx, tuple)
-                else hx[:, order]
-            )
-            data, *state = kernel(
-                packed.data, packed.batch_sizes, hx, weights, *options
-            )
-            packed = packed._replace(data=data)
-            y, _ = pad_packed_sequence(
-                packed, batch_first=True, total_length=x.shape[1]
-            )
-            state = [s[:, packed.unsorted_indices] for s in state]
-        return y, tuple(s[0] for s in state)
+        y, *state = kernel(x, hx if len(hx) > 1 else hx[0], weights, *options)
+        state = [s[0] for s in state]
+        if lengths is not None:
+            last = lengths.to(y.device) - 1
+            state[0] = y[torch.arange(len(y), device=y.device), last]
+            y = y.masked_fill(over, 0)
+        return y, tuple(state)
+
+    def _hold(self, x, W_ih, over):
+        """Make what is not in y, the rest of the state, outlast the padding."""
+        return x, W_ih
 
     def _recurrent_bias(self):
         return torch.zeros_like(self.b_h)
+
+
+def _in_one_piece(tensors):
+    """The same tensors as parts of one, each where the one before ends."""
+    flat = torch.cat([t.reshape(-1) for t in tensors])
+    parts = flat.split([t.numel() for t in tensors])
+    return [part.view(t.shape) for part, t in zip(parts, tensors, strict=True)]
 
 
 def _turn(x, lengths):
@@ -143,6 +196,13 @@ class LSTM(specs.LSTMSpec, Recurrent):
 
     def _kernel(self):
         return "lstm"
+
+    def _hold(self, x, W_ih, over):
+        """One more input, 1 in the padding, that shuts gate i and opens f: c stays."""
+        H = self.hidden_size
+        column = W_ih.new_zeros(4 * H, 1)
+        column[:H], column[H : 2 * H] = -1e4, 1e4
+        return torch.cat([x, over.to(x.dtype)], 2), torch.cat([W_ih, column], 1)
 
 
 class GRU(specs.GRUSpec, Recurrent):

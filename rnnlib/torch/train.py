@@ -1,4 +1,7 @@
-"""`fit`, `evaluate` and optimizers for torch models; the loop is the shared one."""
+"""`fit`, `evaluate` and optimizers for torch models; the loop is the shared one.
+
+A model in DistributedDataParallel is trained by all of its processes together.
+"""
 
 import math
 
@@ -7,6 +10,7 @@ import torch
 
 from rnnlib import training
 from rnnlib.checks import check_type
+from rnnlib.torch import distributed
 from rnnlib.torch.functional import cross_entropy
 from rnnlib.torch.layers import as_tensor
 
@@ -114,26 +118,35 @@ def fit(
 ):
     _check_optimizer(optimizer, model)
     if stateful:
-        _bare(model).check_forwards("stateful=True")
-    device = _device(model)
+        distributed.bare(model).check_forwards("stateful=True")
+    device, group = _device(model), distributed.group_of(model)
+    rank, world = (0, 1) if group is None else (group.rank(), group.size())
 
     def step(batch, state):
         optimizer.zero_grad(set_to_none=True)
         value, weight, state = _measure(model, batch, loss, state, stateful, device)
         check_type("fit", "the loss", value, torch.Tensor, "a scalar torch.Tensor")
+        number = float(value.detach())
+        if group is not None:  # gradients will be averaged: weigh them by entries
+            own = weight
+            number, weight = distributed.shared_mean(group, number, own, device)
+            value = value * (own * world / weight)
         value.backward()
         norm = clip_grad_norm(model, math.inf if clip is None else clip)
-        number = float(value.detach())
         if math.isfinite(number) and math.isfinite(norm):
             optimizer.step()
         return number, norm, weight, _cut(state)
 
     engine = training.Engine(
-        name=f"rnnlib.torch with {type(optimizer).__name__}",
+        name=f"rnnlib.torch with {type(optimizer).__name__}"
+        + (f" in {world} processes" if world > 1 else ""),
         step=step,
         evaluate=lambda data: evaluate(model, data, loss=loss, stateful=stateful),
-        save=lambda: _save(_bare(model), optimizer),
-        load=lambda arrays, facts: _load(_bare(model), optimizer, arrays),
+        save=lambda: _save(distributed.bare(model), optimizer, group),
+        load=lambda arrays, facts: _load(
+            distributed.bare(model), optimizer, arrays, rank
+        ),
+        first=rank == 0,
     )
     before = model.training
     model.train()
@@ -157,8 +170,9 @@ fit.__doc__ = training.FIT
 
 def evaluate(model, batches, *, loss=cross_entropy, stateful=False):
     if stateful:
-        _bare(model).check_forwards("stateful=True")
+        distributed.bare(model).check_forwards("stateful=True")
     device = _device(model)
+    model = distributed.bare(model)  # nothing to add up: each process measures its own
 
     def measure(batch, state):
         value, weight, state = _measure(model, batch, loss, state, stateful, device)
@@ -182,12 +196,6 @@ def _check_optimizer(optimizer, model):
     own = {id(p) for p in model.parameters()}
     if not any(id(p) in own for g in optimizer.param_groups for p in g["params"]):
         raise ValueError("fit: expected an optimizer built from this model")
-
-
-def _bare(model):
-    """The model itself, without DistributedDataParallel around it."""
-    wrapper = torch.nn.parallel.DistributedDataParallel
-    return model.module if isinstance(model, wrapper) else model
 
 
 def _device(model):
@@ -221,19 +229,25 @@ def _cut(state):
     return state
 
 
-def _save(model, optimizer):
+def _save(model, optimizer, group):
     arrays = {f"model.{k}": v for k, v in model.state_dict().items()}
     for index, slots in optimizer.state_dict()["state"].items():
         for name, value in slots.items():
             if value is not None:
                 arrays[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
-    arrays["rng.cpu"] = torch.get_rng_state()
-    if _device(model).type == "cuda":
-        arrays["rng.cuda"] = torch.cuda.get_rng_state()
+    device = _device(model)
+    random = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        random["cuda"] = torch.cuda.get_rng_state()
+    for name, state in random.items():  # (world, bytes)
+        alone = group is None
+        arrays[f"rng.{name}"] = (
+            state[None] if alone else distributed.gathered(group, state, device)
+        )
     return arrays, {}
 
 
-def _load(model, optimizer, arrays):
+def _load(model, optimizer, arrays, rank):
     weights, slots = {}, {}
     for name, array in arrays.items():
         part, key = name.split(".", 1)
@@ -245,6 +259,6 @@ def _load(model, optimizer, arrays):
     model.load_state_dict(weights)
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": slots, "param_groups": groups})
-    torch.set_rng_state(as_tensor(arrays["rng.cpu"]))
+    torch.set_rng_state(as_tensor(arrays["rng.cpu"][rank]))
     if "rng.cuda" in arrays and _device(model).type == "cuda":
-        torch.cuda.set_rng_state(as_tensor(arrays["rng.cuda"]))
+        torch.cuda.set_rng_state(as_tensor(arrays["rng.cuda"][rank]))

@@ -1,19 +1,25 @@
 """What torch users rely on: optimizers, copies, files, dtypes, devices, DDP."""
 
 import copy
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from rnnlib import torch as rl
+from rnnlib.torch.kernels import cpu
+from rnnlib.torch.recurrent import _in_one_piece
 from tests.engines import (
     KINDS,
     LENGTHS,
     NATIVE,
+    SCANS,
     Engine,
     H,
     I,
+    T,
     assert_close,
     initial_state,
     inputs,
@@ -22,6 +28,7 @@ from tests.engines import (
     worst_error,
 )
 
+ROOT = Path(__file__).parents[2]
 IDS = torch.tensor([[1, 5, 2, 0], [3, 3, 4, 1], [6, 0, 2, 2], [5, 4, 3, 2]])
 CLASSES = torch.tensor([0, 2, 1, 1])
 
@@ -39,15 +46,104 @@ def classifier(**options):
 # ---------------------------------------------------------------- which way it went
 
 
+def auto(kind, device="cpu", steps=T, training=True):
+    """What impl="auto" runs for a layer with H = 4."""
+    if kind in SCANS:
+        return "chunked"
+    if device == "cuda":
+        return "native" if kind in NATIVE else "loop"
+    if steps == 1:
+        return "loop"
+    name = kind.split("-")[0]
+    fast = name == "RNN" or (name == "GRU" and training and steps >= 16)
+    return "numpy" if fast or kind not in NATIVE else "native"
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
+@pytest.mark.parametrize("steps", [1, T, 40])
 @pytest.mark.parametrize("kind", KINDS)
-def test_auto_takes_the_kernel_where_there_is_one(kind):
+def test_auto_takes_what_was_measured_to_be_fastest(kind, steps, training):
     layer = recurrent(rl, kind)
     assert layer.last_impl is None
-    layer(torch.from_numpy(inputs()))
-    assert layer.last_impl == ("native" if kind in NATIVE else "loop")
+    with torch.set_grad_enabled(training):
+        layer(torch.from_numpy(inputs(steps=steps)))
+    assert layer.last_impl == auto(kind, steps=steps, training=training)
 
 
-@pytest.mark.parametrize("kind", sorted(set(KINDS) - set(NATIVE)))
+def test_auto_in_larger_layers():
+    layer = rl.GRU(3, 128, seed=0)
+    for steps, expected in ((31, "native"), (32, "numpy")):
+        with torch.no_grad():
+            layer(torch.zeros(1, steps, 3))
+        assert layer.last_impl == expected
+
+
+def test_the_table_of_auto_is_what_was_measured():
+    """In no row of the benchmark does it take a way that is clearly slower."""
+    rows = json.loads((ROOT / "benchmarks/results/cpu.json").read_text())["rows"]
+    rows = [r for r in rows if r["part"] == "full"]
+    assert {(r["T"], r["layer"]) for r in rows} >= {
+        (steps, kind) for steps in (1, 4, 16, 64) for kind in ("RNN", "LSTM", "GRU")
+    }
+    for r in rows:
+        for work, grad in (("forward_ms", False), ("both_ms", True)):
+            with torch.set_grad_enabled(grad):
+                taken = cpu.fastest(r["layer"], r["T"], r["H"], native=True)
+            ms = {w: r[work][f"torch {w}"][0] for w in ("loop", "native", "numpy")}
+            assert ms[taken] < 1.25 * min(ms.values()), (taken, ms, r)
+
+
+def test_weights_in_one_piece():
+    a, b = torch.randn(2, 3, dtype=torch.double), torch.randn(4, dtype=torch.double)
+    a.requires_grad_()
+    parts = _in_one_piece([a.T, b])
+    assert torch.equal(parts[0], a.T)
+    assert torch.equal(parts[1], b)
+    assert parts[0].is_contiguous()
+    assert parts[1].data_ptr() == parts[0].data_ptr() + 6 * 8
+    (parts[0] ** 2).sum().backward()
+    torch.testing.assert_close(a.grad, 2 * a.detach())
+
+
+def test_what_torch_must_see_is_not_computed_by_numpy():
+    layer = rl.RNN(3, 4, seed=0)
+    x = torch.zeros(2, 20, 3)
+    layer(x)
+    assert layer.last_impl == "numpy"
+    with torch.autocast("cpu", torch.bfloat16):
+        layer(x)
+    assert layer.last_impl == "native"
+    torch.func.grad(lambda x: layer(x)[0].sum())(x)
+    assert layer.last_impl == "native"
+    layer(x)
+    torch.compile(layer, backend="eager")(x)
+    assert layer.last_impl == "native"
+    layer.impl = "numpy"
+    with (
+        torch.autocast("cpu", torch.bfloat16),
+        pytest.raises(ValueError, match="impl='numpy' is not possible: NumPy has no h"),
+    ):
+        layer(x)
+    with pytest.raises(ValueError, match="impl='numpy' is not possible: torch.func"):
+        torch.func.grad(lambda x: layer(x)[0].sum())(x)
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if k not in SCANS])
+def test_numpy_passes_back_as_often_as_asked(kind):
+    """The first pass uses up what forward kept; the second computes it again."""
+    layer = recurrent(rl, kind, impl="numpy")
+    x = torch.from_numpy(inputs()).requires_grad_()
+    y, _ = layer(x, lengths=LENGTHS)
+    wanted = [x, *layer.parameters()]
+    first = torch.autograd.grad(y.sum(), wanted, retain_graph=True)
+    second = torch.autograd.grad(2 * y.sum(), wanted, retain_graph=True)
+    for a, b in zip(first, second, strict=True):
+        torch.testing.assert_close(2 * a, b, rtol=0, atol=1e-12)
+    with pytest.raises(RuntimeError, match="expected create_graph=False, got True"):
+        torch.autograd.grad(y.sum(), wanted, create_graph=True)
+
+
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - set(NATIVE) - set(SCANS)))
 def test_native_without_a_kernel_is_an_error(kind):
     layer = recurrent(rl, kind, impl="native")
     with pytest.raises(ValueError, match="impl='native' is not possible: torch has no"):
@@ -55,7 +151,7 @@ def test_native_without_a_kernel_is_an_error(kind):
     assert layer.last_impl is None
 
 
-@pytest.mark.parametrize("impl", ["cudnn", "numpy", None])
+@pytest.mark.parametrize("impl", ["cudnn", "chunked", None])
 def test_an_unknown_impl_is_an_error(impl):
     with pytest.raises(ValueError, match=r"LSTM\(3, 4\): expected impl to be one of"):
         rl.LSTM(I, H, impl=impl)
@@ -215,9 +311,9 @@ def test_auto_runs_on_the_gpu(kind):
     x = torch.from_numpy(inputs()).cuda().requires_grad_()
     y, state = layer(x, lengths=LENGTHS)
     assert {a.device.type for a in (y, *leaves(state))} == {"cuda"}
-    assert layer.last_impl == ("native" if kind in NATIVE else "loop")
+    assert layer.last_impl == auto(kind, "cuda")
     y.sum().backward()
-    assert layer.W_hh.grad.device.type == "cuda"
+    assert layer.W_xh.grad.device.type == "cuda"
 
 
 @pytest.mark.gpu
