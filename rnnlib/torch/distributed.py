@@ -55,6 +55,7 @@ def processes(patience=1800):
     distributed.init_process_group(backend, timeout=timedelta(seconds=patience))
     try:
         yield distributed.get_rank(), distributed.get_world_size()
+        distributed.barrier()  # the first process keeps the addresses of all: together
     finally:
         distributed.destroy_process_group()
 
