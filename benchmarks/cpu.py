@@ -49,10 +49,15 @@ RAGGED = (GRID[0], GRID[1], GRID[4], GRID[5], GRID[7])
 RESULTS = Path(__file__).parent / "results" / "cpu.json"
 
 
+def seeded(kind, H):
+    """torch's own layer, always with the same weights."""
+    torch.manual_seed(0)
+    return getattr(torch.nn, kind)(H, H, batch_first=True)
+
+
 def contestants(kind, H, lengths=None):
     """Functions ``(forward, both)`` of (x, dy) by name; all have the same weights."""
-    torch.manual_seed(0)
-    theirs = getattr(torch.nn, kind)(H, H, batch_first=True)
+    theirs = seeded(kind, H)
     state = weights.from_torch(theirs)
 
     def of_torch(layer, run):
@@ -110,10 +115,8 @@ def contestants(kind, H, lengths=None):
 
 def exact(kind, H, x, dy, lengths):
     """The same layer in float64: y and dx."""
-    torch.manual_seed(0)
-    theirs = getattr(torch.nn, kind)(H, H, batch_first=True)
     layer = getattr(rn, kind)(H, H, dtype="float64")
-    layer.load_state_dict(weights.from_torch(theirs))
+    layer.load_state_dict(weights.from_torch(seeded(kind, H)))
     return layer(x.astype(float), lengths=lengths)[0], layer.backward(dy.astype(float))
 
 

@@ -40,7 +40,7 @@ from torch import distributed
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.nn.parallel import DistributedDataParallel
 
-from benchmarks.timing import machine
+from benchmarks.timing import machine, spread
 from rnnlib import torch as rl
 from rnnlib.torch.distributed import Shard, processes
 
@@ -69,12 +69,6 @@ def loopback():
         return None
     lines = (line.split() for line in INTERFACES.read_text().splitlines())
     return next((int(w[9]) for w in lines if w and w[0] == "lo:"), None)
-
-
-def spread(seconds):
-    """Median and half the range between the quartiles."""
-    low, median, high = np.percentile(seconds, [25, 50, 75])
-    return [float(median), float(high - low) / 2]
 
 
 def line(sizes, seconds):

@@ -44,11 +44,13 @@ def in_turn(functions, seconds=1.0, least=5, warm=2, watch=stopwatch):
     ):
         for name, f in functions.items():
             times[name].append(watch(f))
-    result = {}
-    for name, values in times.items():
-        low, median, high = np.percentile(values, [25, 50, 75])
-        result[name] = (float(median), float(high - low) / 2)
-    return result
+    return {name: spread(values) for name, values in times.items()}
+
+
+def spread(seconds):
+    """Median and half the range between the quartiles."""
+    low, median, high = np.percentile(seconds, [25, 50, 75])
+    return float(median), float(high - low) / 2
 
 
 def geometric_mean(values):

@@ -112,8 +112,6 @@ def layers(name, size, H):
     """The recurrent layers of a model."""
     kind, depth = MODELS[name]
     options = {"state_size": 4} if kind is rl.StateSpace else {}
-    if kind is rl.GRU:
-        options["impl"] = "numpy"  # the same, sooner
     return [kind(H if k else size, H, **options) for k in range(depth)]
 
 

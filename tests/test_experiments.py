@@ -156,6 +156,17 @@ def test_the_cpu_benchmark_prints_its_table():
     assert "RNN: geometric means" in result.stdout
 
 
+def test_the_readme_says_what_the_cpu_benchmark_measured():
+    found = json.loads((ROOT / "benchmarks" / "results" / "cpu.json").read_text())
+    rnn, gru, lstm = (
+        f"{found['geometric_means'][kind]['both, numpy / torch.nn']:.1f}"
+        for kind in ("RNN", "GRU", "LSTM")
+    )
+    assert rnn == gru
+    said = " ".join((ROOT / "README.md").read_text().split())
+    assert f"takes {rnn} (RNN, GRU) and {lstm} times (LSTM) the time of" in said
+
+
 def test_the_benchmark_of_scans_prints_its_table():
     result = run("benchmarks.scan", "--seconds", "0", "--longest", "16", "--no-save")
     assert result.returncode == 0, result.stderr

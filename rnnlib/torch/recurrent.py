@@ -123,8 +123,10 @@ class Recurrent(specs.RecurrentSpec, Layer):
     def _native(self, x, state, lengths):
         """torch's kernel: weights transposed, our one bias and a zero one.
 
-        Of a ragged batch it computes the padding too, which is faster than its way
-        around the padding (`pack_padded_sequence`) on any device, and zeros it.
+        Of a ragged batch it computes the padding too, and zeros it. torch's way around
+        the padding, `pack_padded_sequence`, leaves the fused LSTM: on a CPU that takes
+        up to five times as long (benchmarks/results/cpu.json); on a GPU nothing is
+        measured yet.
         """
         W_ih = self.W_xh.T
         if lengths is not None:

@@ -128,6 +128,20 @@ def test_what_torch_must_see_is_not_computed_by_numpy():
         torch.func.grad(lambda x: layer(x)[0].sum())(x)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kind", [k for k in KINDS if k not in SCANS])
+def test_half_precision_is_left_to_torch(kind, dtype):
+    layer = recurrent(rl, kind).to(dtype)
+    x = torch.from_numpy(inputs(steps=20)).to(dtype).requires_grad_()
+    y, _ = layer(x)
+    y.float().sum().backward()
+    assert layer.last_impl == ("native" if kind in NATIVE else "loop")
+    assert y.dtype == x.grad.dtype == dtype
+    layer.impl = "numpy"
+    with pytest.raises(ValueError, match=f"float64, x is {str(dtype)[6:]}"):
+        layer(x)
+
+
 @pytest.mark.parametrize("kind", [k for k in KINDS if k not in SCANS])
 def test_numpy_passes_back_as_often_as_asked(kind):
     """The first pass uses up what forward kept; the second computes it again."""

@@ -1,9 +1,9 @@
 """On a CPU: the loops of the NumPy engine under autograd.
 
-torch has a fused CPU kernel for the LSTM only; its RNN and GRU, and everything with
-lengths, take a handful of operations a step, each recorded for the backward pass. Ours
-take fewer, in memory that is written once, and rows that are over cost nothing. Tensors
-and arrays share their memory, so nothing is copied on the way.
+torch has a fused CPU kernel for the LSTM only; its RNN and GRU take a handful of
+operations a step, each recorded for the backward pass. Ours take fewer, in memory that
+is written once, and rows that are over cost nothing. Tensors and arrays share their
+memory, so nothing is copied on the way.
 """
 
 import numpy as np
@@ -65,6 +65,8 @@ def gap(x, parameters):
         return f"NumPy computes on the CPU, x is on the device {str(x.device)!r}"
     if torch.is_autocast_enabled("cpu"):
         return "NumPy has no half precision, and torch.autocast is on"
+    if x.dtype not in (torch.float32, torch.float64):
+        return f"NumPy computes in float32 and float64, x is {str(x.dtype)[6:]}"
     if {p.dtype for p in parameters} != {x.dtype}:
         return "the parameters are not of the dtype of x"
     return None
